@@ -6,8 +6,9 @@ From Python::
     report = fwdscope.inspect(module, x)         # the same for a PyTorch module and its inputs
     report = fwdscope.load("report.json")        # a saved report
 
-:func:`bench`, :func:`check`, :func:`diff`, :func:`explain` and :func:`export` do what the commands of these names do.
-torch is loaded when a network is built, not by ``import fwdscope``. Every error is a :class:`FwdscopeError`.
+:func:`bench`, :func:`check`, :func:`diff`, :func:`explain`, :func:`export` and :func:`scale` do what the commands of
+these names do. torch is loaded when a network is built, not by ``import fwdscope``. Every error is a
+:class:`FwdscopeError`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.outcome import CheckRun
     from fwdscope.commands.diff import Comparison
     from fwdscope.commands.explain import Explanation
+    from fwdscope.commands.scale import Growth
     from fwdscope.language.problems import SpecError
     from fwdscope.ops.base import cost_rule, flops, macs
     from fwdscope.report import Report, ReportError
@@ -56,6 +58,7 @@ __all__ = [
     "load",
     "macs",
     "record",
+    "scale",
     "summary",
 ]
 
@@ -291,6 +294,27 @@ def check(
     folder = BaselineFolder(Path(baseline), update, tolerance) if baseline is not None else None
     plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, cached, folder)
     return check_files(files([os.fspath(target) for target in targets]), plan)
+
+
+def scale(
+    target: str | os.PathLike[str],
+    names: Sequence[str] = (),
+    *,
+    variables: Mapping[str, object] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    past: int = 0,
+) -> Growth:
+    """The costs of a network as exact formulas in its vars, the first of its whole numbers if no ``names`` are given.
+
+    ``growth = fwdscope.scale("gpt2", ["T", "d", "depth"])``: ``growth["macs"]`` is a formula, which prints, adds, and
+    evaluates at numbers or NumPy arrays, ``growth["macs"](T=1024, d=768, depth=12)``; ``growth(d=1600)`` are all
+    figures there, other vars as they are. ``growth.ranges`` say which values formulas were checked for, and
+    ``growth.figures["macs"].broken`` in which vars there is none. Raises as :func:`inspect` does.
+    """
+    from fwdscope.commands.scale import grow
+
+    return grow(_target(target, (), {}, variables, arguments, dtype)._replace(past=past), names)
 
 
 def record() -> Recorded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -101,8 +101,13 @@ def positions_name(target: Target, report: Report) -> str | None:
 
 def with_variable(checked: Checked, name: str, value: int) -> Checked:
     """The spec with another value of a var."""
+    return with_variables(checked, {name: value})
+
+
+def with_variables(checked: Checked, values: Mapping[str, int]) -> Checked:
+    """The spec with other values of some vars."""
     variables = tuple(
-        one.replace(value=Constant(one.value.span, value)) if one.name == name else one
+        one.replace(value=Constant(one.value.span, values[one.name])) if one.name in values else one
         for one in checked.spec.variables
     )
     return check(replace(checked.spec, variables=variables), checked.allow_import)

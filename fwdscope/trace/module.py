@@ -351,7 +351,10 @@ def record_module(
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = _whole(recorder), recorder.memory.peak, recorder.fields()
-    return Trace(root, outputs, None, peak, makers, unused, fields, past=recorder.past, step=recorder.step)
+    return Trace(
+        root, outputs, None, peak, makers, unused, fields, past=recorder.past, step=recorder.step,
+        lives=tuple(recorder.lives),
+    )  # fmt: skip
 
 
 def _whole(recorder: Recorder) -> Node:

@@ -48,7 +48,10 @@ def trace(
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = recorder.root, recorder.memory.peak, recorder.fields()
     source = network.spec.source
-    return Trace(root, outputs, source, peak, makers, unused, fields, past=recorder.past, step=recorder.step)
+    return Trace(
+        root, outputs, source, peak, makers, unused, fields, past=recorder.past, step=recorder.step,
+        lives=tuple(recorder.lives),
+    )  # fmt: skip
 
 
 def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:

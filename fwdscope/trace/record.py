@@ -198,6 +198,8 @@ class Trace:
     past: Past | None = None
     # The training step, if the forward was one's.
     step: RecordedStep | None = None
+    # The bytes of activations alive during each operator in order, in the first of equal copies, and its step.
+    lives: tuple[tuple[Node, str, int], ...] = ()
 
 
 class Part(NamedTuple):
@@ -279,6 +281,8 @@ class Recorder:
         self.tensors: dict[int, tuple[Mark, Node | None]] = {}
         # The operators in the order in which they ran, with their input and result tensors.
         self.flows: list[OperatorFlow | RepeatedFlows] = []
+        # The bytes of activations alive during each operator, with its name and the innermost step that it ran in.
+        self.lives: list[tuple[Node, str, int]] = []
         # For each running step, the innermost last, the peak of memory before it began.
         self.peaks: list[int] = []
         self.inputs: tuple[Mark, ...] = ()
@@ -557,6 +561,8 @@ class Recorder:
                 self.memory.add(tensor, 1 if behind is None else behind.growth(number))
             self.tensors[id(tensor)] = one, node
         workspace = 0 if is_skipped else record.workspace
+        around = here if isinstance(here, Node) else next(n for n in reversed(self.stack) if isinstance(n, Node))
+        self.lives.append((around, record.op.name, self.memory.live + workspace))
         if workspace:
             self.memory.peak = max(self.memory.peak, self.memory.live + workspace)
         if node is not here:  # it neither begins nor ends

@@ -1,0 +1,81 @@
+"""``fwdscope scale``: cost as a formula in a network's vars."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, terminal_of
+from fwdscope.cli.options import (
+    AllowImport,
+    Arguments,
+    Depth,
+    Inputs,
+    Limits,
+    ModelDtype,
+    NetworkText,
+    Past,
+    ReportOutput,
+    Sets,
+    command_line,
+    files_of,
+    split_pair,
+    target_of,
+)
+from fwdscope.cli.progress import show_progress
+from fwdscope.errors import InputError
+
+_IN = "The vars of the formulas: B,T,d,depth. Default: the first of the spec's whole numbers."
+_AT = "Values of vars to evaluate at: d=8192,depth=80. Others stay as they are. Repeatable."
+_FORMAT = "text, json, markdown, latex, python. Default: text, or the format of the file's ending."
+
+
+def scale(
+    target: NetworkText,
+    in_: Annotated[str | None, typer.Option("--in", metavar="VARS", help=_IN)] = None,
+    at: Annotated[list[str] | None, typer.Option("--at", metavar="VAR=VALUE,…", help=_AT)] = None,
+    depth: Depth = None,
+    set_: Sets = None,
+    arg: Arguments = None,
+    input_: Inputs = None,
+    dtype: ModelDtype = "float32",
+    past: Past = None,
+    format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
+    output: ReportOutput = None,
+    allow_import: AllowImport = False,
+    limit: Limits = None,
+) -> None:
+    """Show how costs grow: exact formulas in a network's vars, and what dominates them.
+
+    Formulas are found by building the network at other values, and checked at values that they were not found from.
+    """
+
+    def command() -> None:
+        from fwdscope.commands.scale import grow
+        from fwdscope.render.scale import FORMATS, render
+
+        form = choose_format(format_, output, FORMATS)
+        grown = target_of(target, set_, input_, dtype, allow_import, arg, past)
+        check_writable(output, files_of(grown))
+        grown.refuse_report(", which has no vars: give the spec")
+        names = [name.strip() for name in (in_ or "").split(",") if name.strip()]
+        places = [_parse_values(text) for text in at or ()]
+        with show_progress("loading torch") as report_progress:
+            found = grow(grown, names, on_progress=report_progress)
+        width, color = terminal_of() if output is None else (100, False)
+        again = command_line(grown, {"--in": ",".join(found.base), "--dtype": None if dtype == "float32" else dtype})
+        put(render(found, form, places, depth, width, color, again), output)
+
+    boundary(command, limit)
+
+
+def _parse_values(text: str) -> dict[str, int]:
+    """``d=8192,depth=80`` as values."""
+    values = {}
+    for item in text.split(","):
+        name, value = split_pair(item, "--at", "d=8192,depth=80")
+        if not value.isdigit() or not int(value):
+            raise InputError(f"--at {name}={value}: write a whole number above 0")
+        values[name] = int(value)
+    return values

@@ -1,0 +1,331 @@
+"""Exact formulas: how a figure depends on vars, as polynomials with rational coefficients; and the largest of several.
+
+Powers may be negative, as in ``d·kv_heads/heads``.
+
+``polynomial(B=1, T=1024, d=768, depth=12)`` evaluates, exactly for whole numbers and element by element for arrays;
+``+``, ``-`` and ``*`` combine, ``str`` groups for reading: ``B·T·d·(2·depth·(T + 6d) + 50257)``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+Exponents = tuple[int, ...]
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class _Style(NamedTuple):
+    """How formulas are written: the sign of a product, a power, a name, a fraction."""
+
+    times: str
+    power: str
+    name: str
+    fraction: str
+    minus: str
+    maximum: str
+
+    def raised(self, name: str, exponent: int) -> str:
+        """A power of a var."""
+        written = name if len(name) == 1 else self.name.format(name.replace("_", r"\_") if "\\" in self.name else name)
+        if exponent == 1:
+            return written
+        raised = str(exponent).translate(_SUPERSCRIPTS) if self.power == "{}" else self.power.format(exponent)
+        return f"{written}{raised}"
+
+
+STYLES = {
+    "text": _Style("·", "{}", "{}", "{}/{}", "−", "max({})"),
+    "python": _Style(" * ", "**{}", "{}", "{} / {}", "-", "max({})"),
+    "latex": _Style(r" \cdot ", "^{{{}}}", r"\mathrm{{{}}}", r"\frac{{{}}}{{{}}}", "-", r"\max\left({}\right)"),
+}
+
+
+class Polynomial:
+    """A sum of products of powers of vars, each with a coefficient; immutable."""
+
+    __slots__ = ("names", "terms")
+
+    def __init__(self, names: Sequence[str], terms: Mapping[Exponents, Fraction | int]) -> None:
+        self.names = tuple(names)
+        self.terms: dict[Exponents, Fraction] = {e: Fraction(c) for e, c in terms.items() if c}
+
+    def __call__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
+        """The value: a whole number if it is one and all values are, an array if a value is one."""
+        given = {**(values or {}), **more}
+        missing = [name for name in self.variables if name not in given]
+        if missing:
+            raise TypeError(f"{', '.join(missing)}: no value is given")
+        exact = all(isinstance(given[name], int | Fraction) for name in self.variables)
+        if exact and all(min(exponents, default=0) >= 0 for exponents in self.terms):  # much faster than fractions
+            over = math.lcm(*(c.denominator for c in self.terms.values()))
+            sizes = [given.get(name, 0) for name in self.names]
+            whole = 0
+            for powers, c in self.terms.items():
+                term: Any = c.numerator * (over // c.denominator)
+                whole += term * math.prod([size**e for size, e in zip(sizes, powers, strict=True) if e])
+            quotient = Fraction(whole) / over
+            return int(quotient) if quotient.denominator == 1 else quotient
+        found: Any = 0
+        for exponents, coefficient in self.terms.items():
+            term = coefficient if exact else float(coefficient)
+            for name, exponent in zip(self.names, exponents, strict=True):
+                if exponent:
+                    # As floats, for counts of large networks do not fit the whole numbers of arrays.
+                    term = term * (Fraction(given[name]) if exact else given[name] * 1.0) ** exponent
+            found = found + term
+        return int(found) if isinstance(found, Fraction) and found.denominator == 1 else found
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The vars that it depends on."""
+        return tuple(name for i, name in enumerate(self.names) if any(exponents[i] for exponents in self.terms))
+
+    def degree(self, name: str) -> int:
+        """The highest power of a var."""
+        at = self.names.index(name) if name in self.names else None
+        return max((exponents[at] for exponents in self.terms), default=0) if at is not None else 0
+
+    def over(self, names: Sequence[str]) -> Polynomial:
+        """The same over other names, which have all that it depends on."""
+        if tuple(names) == self.names:
+            return self
+        at = [self.names.index(name) if name in self.names else None for name in names]
+        return Polynomial(
+            names, {tuple([0 if i is None else e[i] for i in at]): c for e, c in self.terms.items()}
+        )  # fmt: skip
+
+    def at(self, **values: int | Fraction) -> Polynomial:
+        """The polynomial in the other vars, with values put in for some."""
+        terms: dict[Exponents, Fraction] = {}
+        for exponents, coefficient in self.terms.items():
+            kept = list(exponents)
+            for i, name in enumerate(self.names):
+                if name in values and exponents[i]:
+                    coefficient *= Fraction(values[name]) ** exponents[i]
+                    kept[i] = 0
+            terms[tuple(kept)] = terms.get(tuple(kept), Fraction(0)) + coefficient
+        return Polynomial(self.names, terms)
+
+    def shifted(self, by: Mapping[str, int]) -> Polynomial:
+        """The polynomial in what each var exceeds a bound by."""
+        found = Polynomial(self.names, {})
+        for exponents, coefficient in self.terms.items():
+            product = {(0,) * len(self.names): coefficient}
+            for i, exponent in enumerate(exponents):
+                low = by.get(self.names[i], 0)
+                factors = [(k, math.comb(exponent, k) * Fraction(low) ** (exponent - k)) for k in range(exponent + 1)]
+                product = {
+                    (*e[:i], k, *e[i + 1 :]): c * factor for e, c in product.items() for k, factor in factors if factor
+                }
+            found += Polynomial(self.names, product)
+        return found
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, Maximum):
+            return other + self
+        mine, theirs = _alike(self, other)
+        terms = dict(mine.terms)
+        for exponents, coefficient in theirs.terms.items():
+            terms[exponents] = terms.get(exponents, Fraction(0)) + coefficient
+        return Polynomial(mine.names, terms)
+
+    __radd__ = __add__
+
+    def __mul__(self, other: Any) -> Polynomial:
+        mine, theirs = _alike(self, other)
+        terms: dict[Exponents, Fraction] = {}
+        for one, c in mine.terms.items():
+            for two, d in theirs.terms.items():
+                exponents = tuple(map(sum, zip(one, two, strict=True)))
+                terms[exponents] = terms.get(exponents, Fraction(0)) + c * d
+        return Polynomial(mine.names, terms)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Polynomial:
+        return self * -1
+
+    def __sub__(self, other: Any) -> Any:
+        return self + -other if isinstance(other, Polynomial) else self + (-1 * other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Polynomial | int | Fraction):
+            return NotImplemented
+        mine, theirs = _alike(self, other)
+        return mine.terms == theirs.terms
+
+    def __hash__(self) -> int:
+        at = [i for i, name in enumerate(self.names) if name in self.variables]
+        return hash((self.variables, frozenset((tuple([e[i] for i in at]), c) for e, c in self.terms.items())))
+
+    def parts(self, values: Mapping[str, int]) -> list[Polynomial]:
+        """Its terms, the largest at these values first."""
+        terms = [Polynomial(self.names, {e: c}) for e, c in self.terms.items()]
+        return sorted(terms, key=lambda one: -abs(one(values)))
+
+    def text(self, style: str = "text") -> str:
+        """It as a formula, grouped for reading: what all terms share, then what most of them share."""
+        return _grouped(self.names, self.terms, STYLES[style])
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+
+class Maximum:
+    """The largest of several polynomials; immutable."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, options: Iterable[Polynomial]) -> None:
+        found = list(options)
+        names = tuple(dict.fromkeys(name for one in found for name in one.names))
+        self.options = tuple(dict.fromkeys(one.over(names) for one in found))
+
+    def __call__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
+        """The largest value; of arrays element by element."""
+        found = [one(values, **more) for one in self.options]
+        if all(isinstance(one, int | float | Fraction) for one in found):
+            return max(found)
+        import numpy as np
+
+        return functools.reduce(np.maximum, found)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The vars that it depends on."""
+        return tuple(dict.fromkeys(name for one in self.options for name in one.variables))
+
+    def at(self, **values: int | Fraction) -> Maximum:
+        """It in the other vars, with values put in for some."""
+        return Maximum(one.at(**values) for one in self.options)
+
+    def degree(self, name: str) -> int:
+        """The highest power of a var."""
+        return max(one.degree(name) for one in self.options)
+
+    def largest(self, values: Mapping[str, int]) -> Polynomial:
+        """The polynomial that is the largest at these values."""
+        return max(self.options, key=lambda one: one(values))
+
+    def __add__(self, other: Any) -> Maximum:
+        if isinstance(other, Maximum):
+            return Maximum(one + two for one in self.options for two in other.options)
+        return Maximum(one + other for one in self.options)
+
+    __radd__ = __add__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Maximum) and set(self.options) == set(other.options)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.options))
+
+    def text(self, style: str = "text") -> str:
+        """It as a formula: what the polynomials share, and the largest of the rest."""
+        if len(self.options) == 1:
+            return self.options[0].text(style)
+        form, names = STYLES[style], self.options[0].names
+        shared = {
+            e: min(one.terms[e] for one in self.options)
+            for e in self.options[0].terms
+            if all(one.terms.get(e, 0) > 0 for one in self.options)
+        }
+        whole = Polynomial(names, shared)
+        rest = [one - whole for one in self.options]
+        largest = form.maximum.format(", ".join(one.text(style) for one in rest))
+        return f"{whole.text(style)} + {largest}" if shared else largest
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+
+Formula = Polynomial | Maximum
+
+
+def variable(name: str) -> Polynomial:
+    """A var as a polynomial."""
+    return Polynomial((name,), {(1,): 1})
+
+
+def is_at_most(one: Polynomial, other: Polynomial, low: Mapping[str, int]) -> bool:
+    """Whether a polynomial is provably nowhere above another, where no var is below its bound in ``low``."""
+    difference = other.over(tuple(dict.fromkeys((*one.names, *other.names)))) - one
+    least = [min((0, *(e[i] for e in difference.terms))) for i in range(len(difference.names))]
+    difference *= Polynomial(difference.names, {tuple([-power for power in least]): 1})
+    return all(coefficient > 0 for coefficient in difference.shifted(low).terms.values())
+
+
+def _alike(one: Polynomial, other: Any) -> tuple[Polynomial, Polynomial]:
+    """Both over the same names."""
+    if not isinstance(other, Polynomial):
+        return one, Polynomial(one.names, {(0,) * len(one.names): Fraction(other)})
+    names = tuple(dict.fromkeys((*one.names, *other.names)))
+    return one.over(names), other.over(names)
+
+
+def _product(style: _Style, coefficient: Fraction, factors: Sequence[str], below: Sequence[str] = ()) -> str:
+    """A positive coefficient and the texts of factors: ``12d²``, ``2·depth·(T + 6d)``, ``d/2``."""
+    over = coefficient.denominator
+    whole = str(coefficient.numerator) if coefficient.numerator != 1 or not factors else ""
+    close = whole and factors and style.times == "·" and factors[0][:1].isalpha() and factors[0][1:2] in "²³⁴⁵⁶⁷⁸⁹"
+    product = style.times.join(factors)
+    text = whole + product if close else style.times.join(filter(None, (whole, product)))
+    under = [*([str(over)] if over != 1 else []), *below]
+    divisor = style.times.join(under)
+    return (
+        style.fraction.format(text, divisor if len(under) < 2 or "\\" in style.fraction else f"({divisor})")
+        if under
+        else text
+    )
+
+
+def _grouped(names: Sequence[str], terms: Mapping[Exponents, Fraction], style: _Style) -> str:
+    if not terms:
+        return "0"
+    shared = tuple(map(min, zip(*terms, strict=True)))
+    factors = [style.raised(name, e) for name, e in zip(names, shared, strict=True) if e > 0]
+    below = [style.raised(name, -e) for name, e in zip(names, shared, strict=True) if e < 0]
+    if len(terms) == 1:
+        (coefficient,) = terms.values()
+        return style.minus * (coefficient < 0) + _product(style, abs(coefficient), factors, below)
+    content = Fraction(
+        math.gcd(*(c.numerator for c in terms.values())), math.lcm(*(c.denominator for c in terms.values()))
+    )  # fmt: skip
+    if all(c < 0 for c in terms.values()):
+        content = -content
+    rest = {tuple([a - b for a, b in zip(e, shared, strict=True)]): c / content for e, c in terms.items()}
+    inside = _sum(names, rest, style)
+    if content == 1 and not factors and not below:
+        return inside
+    return style.minus * (content < 0) + _product(style, abs(content), [*factors, f"({inside})"], below)
+
+
+def _sum(names: Sequence[str], terms: Mapping[Exponents, Fraction], style: _Style) -> str:
+    """Terms without a common factor: those that share a var as one, and what is subtracted last."""
+    uses = [sum(1 for e in terms if e[i]) for i in range(len(names))]
+    at = max(range(len(names)), key=lambda i: (uses[i], -i))
+    if uses[at] > 1 and len(terms) > 2:
+        inside = {e: c for e, c in terms.items() if e[at]}
+        groups = [inside, {e: c for e, c in terms.items() if e not in inside}]
+    else:
+        groups = [{e: c} for e, c in sorted(terms.items(), key=lambda term: (-sum(term[0]), term[0]))]
+    groups.sort(key=lambda group: all(c < 0 for c in group.values()))
+    text = ""
+    for group in groups:
+        one = _grouped(names, group, style)
+        sign = style.minus if one.startswith(style.minus) else "+"
+        text += f" {sign} {one.removeprefix(style.minus)}" if text else one
+    return text

@@ -1,0 +1,259 @@
+"""How the cost of a network grows, ``scale``: as text, Markdown, LaTeX and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from fwdscope import units
+from fwdscope.commands.scale import BYTES, Growth, ScaledFigure, steps_text
+from fwdscope.polynomial import Maximum
+from fwdscope.printable import printable
+from fwdscope.render.bench import wrapped, write_blocks
+from fwdscope.render.lines import Line, cells, next_steps, pad, wrap
+from fwdscope.render.table import Cell, Column, lay_out, markdown_table
+
+FORMATS = ("text", "json", "markdown", "latex", "python")
+# The figures whose terms are shown one by one.
+_BY_TERM = ("params", "macs")
+_MOST_TERMS = 6
+_MOST_OPTIONS = 4
+_MOST_VALUES = 12
+_LEVELS = 2
+_NONE = "no formula in {}"
+
+
+def render(
+    growth: Growth,
+    form: str,
+    places: Sequence[Mapping[str, int]] = (),
+    depth: int | None = None,
+    width: int = 100,
+    color: bool = False,
+    again: str = "",
+) -> str:
+    """The growth in one of :data:`FORMATS`; ``places`` are values to evaluate it at."""
+    beyond = [growth.check_values(place) for place in places]
+    if form == "json":
+        return growth.dumps()
+    if form == "python":
+        return "\n\n".join(_python(growth)) + "\n"
+    if form == "latex":
+        return "\n".join(_latex(growth)) + "\n"
+    if form == "markdown":
+        return "\n".join(_markdown(growth, places)) + "\n"
+    width = max(width, 60)
+    blocks = (
+        _head(growth),
+        _formulas(growth, width),
+        _at(growth, places, beyond, width),
+        *(_terms(growth, name, width) for name in _BY_TERM),
+        _rows(growth, depth or _LEVELS, width),
+        _none(growth, width),
+        _checked(growth, width),
+        next_steps(
+            [f"fwdscope scale {again} --at {_larger(growth)}", f"fwdscope scale {again} --format python"], width
+        ),
+    )
+    return write_blocks(blocks, color)
+
+
+def _larger(growth: Growth) -> str:
+    """Values to evaluate at, as an example."""
+    one = growth.ranges[-1] if growth.ranges else None
+    return (
+        f"{one.name}={one.values[1] if one.listed else one.base + one.step * -(-one.base // one.step)}" if one else ""
+    )
+
+
+def _figure_text(name: str, value: float) -> str:
+    return units.byte_size(value) if name in BYTES else units.count(value)
+
+
+def _head(growth: Growth) -> Iterator[Line]:
+    yield ((printable(growth.name), "bold"), (f"  ·  {growth.dtype}  ·  in {', '.join(growth.base)}", ""))
+    yield ((", ".join(f"{name} = {value:,}" for name, value in growth.base.items()), "dim"),)
+
+
+def _formulas(growth: Growth, width: int) -> Iterator[Line]:
+    """A line for each figure: its value, and its formula in as many lines as it takes."""
+    titles = [one.title for one in growth.figures.values()]
+    values = [_figure_text(one.name, one.value) for one in growth.figures.values()]
+    left, middle = max(map(cells, titles)), max(map(cells, values))
+    room = width - left - middle - 7
+    for title, value, one in zip(titles, values, growth.figures.values(), strict=True):
+        texts = [*_formula_lines(one, room)]
+        for i, text in enumerate(texts):
+            head = (pad(title, left), "bold"), ("  " + pad(value, middle, right=True), "")
+            gap = (" " * (left + middle + 2), "")
+            yield (
+                *(head if i == 0 else (gap,)),
+                ("  = " if i == 0 else "    ", "dim"),
+                (text, "" if one.formula else "dim"),
+            )
+
+
+def _limits(one: ScaledFigure) -> str:
+    """Where the formula of a figure holds, if not wherever others do."""
+    fixed = [f"at {name} = {value:,}" for name, value in one.fixed.items()]
+    return ", ".join([*fixed, *(f"for {text}" for text in one.narrow)])
+
+
+def _formula_lines(one: ScaledFigure, room: int) -> list[str]:
+    if one.formula is None:
+        return wrap(_NONE.format(" and ".join(one.broken)), room)
+    limits = f"   {_limits(one)}" if _limits(one) else ""
+    if not isinstance(one.formula, Maximum):
+        return wrap(f"{one.formula}{limits}", room)
+    options = [str(option) for option in one.formula.options]
+    more = len(options) - _MOST_OPTIONS
+    lines = [f"    {option}," for option in options[:_MOST_OPTIONS]]
+    lines[0] = f"max({options[0]},"
+    lines[-1] = lines[-1][:-1] + (f", and {more} more: --format python)" if more > 0 else ")") + limits
+    return [part for line in lines for part in wrap(line, room, hang="      ")]
+
+
+def _at(
+    growth: Growth, places: Sequence[Mapping[str, int]], beyond: Sequence[Sequence[str]], width: int
+) -> Iterator[Line]:
+    """The figures at given values, beside those at the spec's own."""
+    if not places:
+        return
+    known = [one for one in growth.figures.values() if one.formula is not None]
+    names = [", ".join(f"{n}={v:,}" for n, v in place.items()) for place in places]
+    columns = [Column("at", ["the spec's vars", *names])]
+    for one in known:
+        assert one.formula is not None
+        values = [one.value, *(one.formula({**growth.base, **place}) for place in places)]
+        columns.append(Column(one.title, [_figure_text(one.name, value) for value in values], right=True, drop=1))
+    yield from lay_out(columns, width - 2).lines()
+    for text in dict.fromkeys(text for one in beyond for text in one):
+        yield from wrapped(text, width, "yellow")
+
+
+def _terms(growth: Growth, name: str, width: int) -> Iterator[Line]:
+    """The terms of a figure with their shares, and which others overtake the first."""
+    terms = growth.terms(name)
+    if len(terms) < 2:
+        return
+    shown = terms[:_MOST_TERMS]
+    columns = [
+        Column(f"{growth.figures[name].title} by term", [str(term.formula) for term in shown], cut="end", min_width=16),
+        Column(
+            "share", [Cell(units.share(term.share), share=max(0.0, min(1.0, term.share))) for term in shown], right=True
+        ),
+        Column("of", [term.words for term in shown], cut="end", min_width=12),
+    ]
+    yield from lay_out(columns, width - 2).lines()
+    if len(terms) > len(shown):
+        yield ((f"and {len(terms) - len(shown)} more", "dim"),)
+    for text in growth.crossings(name):
+        yield from wrapped(text, width, "cyan")
+
+
+def _rows(growth: Growth, levels: int, width: int) -> Iterator[Line]:
+    """The formulas of the rows that have parameters or multiply, down to a level of nesting."""
+    rows = [
+        row
+        for row in growth.rows
+        if row.depth <= levels and any(row.formulas[name] is None or row.formulas[name] != 0 for name in _BY_TERM)
+    ]
+    if not rows:
+        return
+    labels = ["  " * (row.depth - 1) + (printable(row.path) or row.type) for row in rows]
+    copies = ["" if row.repeat == 1 else f"× {row.repeat}" if row.repeat is not None else "× ?" for row in rows]
+    texts = {
+        name: ["none" if (f := row.formulas[name]) is None else "" if f == 0 else str(f) for row in rows]
+        for name in _BY_TERM
+    }
+    columns = [
+        Column("layer", labels, cut="middle", min_width=12),
+        *([Column("copies", copies)] if any(copies) else []),
+        *(
+            Column(f"{growth_title} of one", texts[name], cut="end", min_width=20)
+            for name, growth_title in (("params", "params"), ("macs", "MACs"))
+        ),
+    ]
+    yield from lay_out(columns, width - 2).lines()
+
+
+def _none(growth: Growth, width: int) -> Iterator[Line]:
+    """Figures that have no formula in a var: their values at those of the var, and how far off a polynomial is."""
+    figures = [one for one in growth.figures.values() if one.off]
+    for var in dict.fromkeys(off.var for one in figures for off in one.off):
+        shown = [(one, off) for one in figures for off in one.off if off.var == var]
+        values = [value for value, _ in shown[0][1].values]
+        values = values[:: -(-len(values) // _MOST_VALUES)]
+        worst = max(shown, key=lambda pair: pair[1].share)
+        text = f"no formula in {var}"
+        if worst[1].share:
+            far = units.share(worst[1].share)
+            text += f": a polynomial of degree {worst[1].degree} is off by up to {far} ({worst[0].title})"
+        yield from wrapped(text, width, "yellow")
+        columns = [Column(var, [f"{value:,}" for value in values], right=True)]
+        for one, off in shown:
+            texts = dict(off.values)
+            cells = [_figure_text(one.name, texts[value]) if value in texts else "" for value in values]
+            columns.append(Column(one.title, cells, right=True, drop=1))
+        yield from lay_out(columns, width - 2).lines()
+
+
+def _checked(growth: Growth, width: int) -> Iterator[Line]:
+    """For which values the formulas were checked."""
+    for one in growth.ranges:
+        ends = f"{one.name} from {one.low:,} to {one.high:,}"
+        text = steps_text(one) if one.listed else ends if one.step == 1 else f"{ends}, {steps_text(one)}"
+        yield from wrapped(
+            f"{'checked for' if one is growth.ranges[0] else '           '} {text}",
+            width,
+            "dim",
+            hanging="              ",
+        )
+    many = units.plural(growth.held_out, "further combination")
+    yield from wrapped(f"exact at {many} of them, found from {growth.evaluations:,} evaluations", width, "dim")
+    for name in growth.fixed:
+        yield from wrapped(f"{name} stays {growth.base[name]:,}: no other value of it could be built", width, "dim")
+
+
+def _markdown(growth: Growth, places: Sequence[Mapping[str, int]]) -> Iterator[str]:
+    yield f"### {growth.name} in {', '.join(growth.base)}"
+    yield ""
+    known = list(growth.figures.values())
+    columns = [
+        Column("", [one.title for one in known]),
+        Column(
+            ", ".join(f"{n} = {v:,}" for n, v in growth.base.items()),
+            [_figure_text(one.name, one.value) for one in known],
+            right=True,
+        ),
+    ]
+    for place in places:
+        values = [
+            "" if one.formula is None else _figure_text(one.name, one.formula({**growth.base, **place}))
+            for one in known
+        ]
+        columns.append(Column(", ".join(f"{n} = {v:,}" for n, v in place.items()), values, right=True))
+    texts = [
+        _NONE.format(" and ".join(one.broken)) if one.formula is None else f"{one.formula}  {_limits(one)}".rstrip()
+        for one in known
+    ]
+    columns.append(Column("formula", texts, is_code=True))
+    yield from markdown_table(columns)
+    crossings = [text for name in _BY_TERM for text in growth.crossings(name)]
+    yield from ("", *(f"- {text}" for text in crossings)) if crossings else ()
+
+
+def _latex(growth: Growth) -> Iterator[str]:
+    yield r"\begin{aligned}"
+    for one in growth.figures.values():
+        if one.formula is not None:
+            yield rf"\text{{{one.title}}} &= {one.formula.text('latex')} \\"
+    yield r"\end{aligned}"
+
+
+def _python(growth: Growth) -> Iterator[str]:
+    yield f'"""How {growth.name} grows: its figures in {", ".join(growth.base)}, of {growth.dtype}."""'
+    given = ", ".join(f"{name}={value}" for name, value in growth.base.items())
+    for one in growth.figures.values():
+        if one.formula is not None:
+            whole = one.formula.text("python")
+            yield f'\ndef {one.name}({given}):\n    """{one.title}."""\n    return {whole.replace(" / ", " // ")}'

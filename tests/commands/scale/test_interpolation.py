@@ -1,0 +1,142 @@
+"""Formulas of figures that are only evaluated: found where they are polynomials, and none where they are not."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fwdscope.commands.scale.interpolation import Found, Interpolation, Key
+from fwdscope.polynomial import Maximum, Polynomial, is_at_most, variable
+
+# FWDSCOPE_SCALE=200 tries as many planted figures.
+EXAMPLES = int(os.environ.get("FWDSCOPE_SCALE", "25"))
+
+
+def found(figures: dict[str, object], **base: int) -> Found:
+    def sample(at: Mapping[str, int]) -> dict[Key, int] | None:
+        values = {name: eval(text, {"max": max, "min": min}, dict(at)) for name, text in figures.items()}  # type: ignore[call-overload]
+        return None if None in values.values() else values
+
+    return Interpolation(sample, base, list(figures)).find()
+
+
+@pytest.mark.core
+def test_a_polynomial_is_found_with_its_coefficients() -> None:
+    got = found({"f": "7 * d * d * T * depth + 3 * T - 5", "g": "depth * (depth + 1) // 2"}, d=768, T=1024, depth=12)
+    d, T, depth = map(variable, ("d", "T", "depth"))  # noqa: N806 - the var's name
+    assert got.formulas["f"] == 7 * d * d * T * depth + 3 * T - 5
+    assert got.formulas["g"] * 2 == depth * (depth + 1)
+    assert str(got.formulas["f"]) == "T·(7d²·depth + 3) − 5"
+
+
+@pytest.mark.core
+def test_a_step_is_found_though_a_quotient_stands_still_between() -> None:
+    # 32 · (d // 32) is d at multiples of 32 alone, and from 4,096 to 4,127 the same number: not a constant.
+    got = found({"f": "d * 32 * (d // 32)"}, d=4096)
+    assert got.formulas["f"] == variable("d") * variable("d")
+    assert (got.ranges[0].step, got.ranges[0].low) == (32, 32)
+
+
+def test_a_var_that_others_are_divided_by_has_negative_powers() -> None:
+    got = found({"f": "3 * d * (d // heads) * kv if d % heads == 0 else None"}, d=512, heads=8, kv=2)
+    assert str(got.formulas["f"]) == "3d²·kv/heads"
+    assert got.formulas["f"](d=512, heads=16, kv=4) == 3 * 512 * 32 * 4
+
+
+def test_a_step_in_two_vars_together_is_seen() -> None:
+    # As the expected load of experts, a quarter of B·T tokens: any T with B = 4, multiples of 4 with B = 1.
+    got = found({"f": "B * T // 4 * d"}, B=1, T=512, d=64)
+    assert {one.name: one.step for one in got.ranges} == {"B": 1, "T": 4, "d": 1}
+
+
+def test_what_is_no_polynomial_is_named_with_its_var() -> None:
+    got = found({"f": "B * (size // 7) ** 2", "g": "B * 2 ** min(depth, 40)", "h": "3 * B"}, B=1, size=64, depth=3)
+    assert set(got.formulas) == {"h"}
+    # 64, 128, 192 and 256 over 7 are 9, 18, 27 and 36: not so at 1,024.
+    assert got.broken == {"f": ("size",), "g": ("depth",)}
+
+
+def test_a_maximum_far_from_the_values_is_no_wrong_formula() -> None:
+    # Up to 12,800 the second alone; the first is the larger in the far corner of B and T, along no axis.
+    got = found({"f": "max(B * T, 40_000)"}, B=1, T=512)
+    for name, formula in got.formulas.items():
+        assert all(formula(B=b, T=t) == max(b * t, 40_000) for b, t in ((48, 8192), (1, 1), (1, 512))), name
+
+
+_TERMS = st.lists(
+    st.tuples(st.integers(1, 40), st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(0, 2))),
+    min_size=1, max_size=5,
+)  # fmt: skip
+_PLANTED = st.one_of(
+    st.just("0"),
+    st.builds("(x // {}) * y".format, st.integers(2, 40)),
+    st.builds("-(-y // {})".format, st.integers(2, 9)),
+    st.builds("max(x, {}) * n".format, st.integers(1, 3000)),
+    st.builds("min(y * n, {})".format, st.integers(1, 9000)),
+    st.builds("{} * (y > {})".format, st.integers(1, 9), st.integers(1, 2000)),
+    st.builds("max(x * y, {} * n * x)".format, st.integers(1, 900)),
+    st.builds("(x * n) % {}".format, st.integers(2, 12)),
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(_TERMS, _PLANTED, st.integers(1, 64), st.sampled_from([6, 48, 224, 512, 768]), st.integers(1, 12))
+def test_no_wrong_formula_is_given_whatever_is_planted(
+    terms: list[tuple[int, tuple[int, ...]]], planted: str, x: int, y: int, n: int
+) -> None:
+    plain = " + ".join(f"{c} * n**{a} * x**{b} * y**{e}" for c, (a, b, e) in terms)
+    base = {"n": n, "x": x * 12, "y": y}
+    got = found({"plain": plain, "planted": f"{plain} + {planted}"}, **base)
+    assert "plain" in got.formulas
+    chance = random.Random(1)
+    formula = got.formulas.get("planted")
+    wrong = 0
+    for _ in range(200 if formula is not None else 0):
+        at = {}
+        for one in got.ranges:
+            choices, (low, high) = one.choices(), one.bounds("planted")
+            most = bisect_right(choices, high) - (first := bisect_left(choices, low))
+            at[one.name] = choices[first + int(math.exp(chance.uniform(0, math.log(most)))) - 1]
+        assert formula is not None
+        wrong += formula(at) != eval(f"{plain} + {planted}", {"max": max, "min": min}, at)
+    assert not wrong, (str(formula), planted, [(one.name, one.low, one.high, one.step) for one in got.ranges])
+
+
+# --- formulas --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.core
+def test_formulas_are_grouped_for_reading_and_run_as_python() -> None:
+    B, T, d, depth = map(variable, ("B", "T", "d", "depth"))  # noqa: N806
+    macs = B * T * d * (2 * depth * (T + 6 * d) + 50257)
+    assert str(macs) == "B·T·d·(2·depth·(6d + T) + 50257)"
+    assert macs.text("latex") == r"B \cdot T \cdot d \cdot (2 \cdot \mathrm{depth} \cdot (6 \cdot d + T) + 50257)"
+    at = {"B": 1, "T": 1024, "d": 768, "depth": 12}
+    assert eval(macs.text("python"), at) == macs(at) == 145_824_153_600
+    assert str(d * (depth * (12 * d + 13) + 51283)) == "d·(depth·(12d + 13) + 51283)"
+    assert str((d - T) * (d - T)) == "d·(d − 2T) + T²"
+
+
+def test_a_formula_takes_arrays_and_keeps_whole_numbers_exact() -> None:
+    np = pytest.importorskip("numpy")
+    d = variable("d")
+    assert (d * d * d)(d=10**9) == 10**27
+    assert list((d * d + 1)(d=np.array([2, 3]))) == [5.0, 10.0]
+    assert list(Maximum([d * d, 10 * d])(d=np.array([2, 30]))) == [20.0, 900.0]
+    with pytest.raises(TypeError, match="d: no value"):
+        d()
+
+
+def test_one_formula_is_nowhere_above_another() -> None:
+    d, T = variable("d"), variable("T")  # noqa: N806
+    assert is_at_most(d + T, d * T + 1, {"d": 1, "T": 1})  # (d − 1)(T − 1) ≥ 0
+    assert not is_at_most(d * T, d + T, {"d": 1, "T": 1})
+    assert Maximum([d, T]).text() == "max(d, T)"
+    assert str(Maximum([d + 3, T + 3]) + Polynomial(("d",), {(1,): 1})) == "d + 3 + max(d, T)"

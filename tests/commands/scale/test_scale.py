@@ -1,0 +1,173 @@
+"""``fwdscope scale``: the formulas of networks are those of their papers, and what the command prints."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from functools import cache
+
+import pytest
+from typer.testing import CliRunner
+
+from fwdscope.cli import app
+from fwdscope.commands.scale import Growth, grow
+from fwdscope.errors import InputError
+from fwdscope.polynomial import Polynomial, variable
+from fwdscope.targets import Target
+
+B, T, d, depth, d_ff, kv, classes, base, size, hidden, patch = map(
+    variable, ("B", "T", "d", "depth", "d_ff", "kv_heads", "classes", "base", "size", "hidden", "patch")
+)
+
+
+def _over(number: int) -> Polynomial:
+    return Polynomial((), {(): Fraction(1, number)})
+
+
+@cache
+def growth(text: str, names: str, depth: int = 0) -> Growth:
+    """With few layers, to be quick, where the number of them is not varied."""
+    return grow(Target(text, {"depth": str(depth)} if depth else {}), names.split(","), held_out=2)
+
+
+def test_gpt2() -> None:
+    got = growth("gpt2", "B,T,d,depth")
+    # Radford et al. 2019: two tables, and of each block 4d² in the attention and 8d² in the MLP with their biases
+    # (4d, 5d) and two norms (4d); one norm behind.
+    assert got["params"] == (50257 + 1024) * d + depth * (12 * d * d + 13 * d) + 2 * d
+    # A product of d by n on B·T rows takes d·n; scores and their sum of values T² · d each.
+    assert got["macs"] == B * T * (depth * (12 * d * d + 2 * T * d) + 50257 * d)
+    # Keys and values of a position, in float32.
+    assert got["kv_cache"] == 2 * 4 * B * d * depth
+    assert got(d=1600, depth=48)["params"] == 48 * (12 * 1600**2 + 13 * 1600) + 51283 * 1600
+
+
+def test_gpt2_in_words() -> None:
+    got = growth("gpt2", "B,T,d,depth")
+    first = got.terms("macs")[0]
+    assert (str(first.formula), first.words) == ("12B·T·d²·depth", "projections in h")
+    # 2·T·d against 12·d² a position.
+    assert list(got.crossings("macs")) == ["attention scores in h overtake projections in h from T = 4,608"]
+
+
+def test_llama() -> None:
+    got = growth("llama3_8b", "T,d,d_ff,depth", 2)
+    # Grattafiori et al. 2024: 32 heads share 8 keys and values; SwiGLU has three matrices, and nothing a bias.
+    block = 2 * d * d + 2 * d * d * _over(4) + 3 * d * d_ff + 2 * d
+    assert got["params"] == 2 * 128_256 * d + depth * block + d
+    assert got["macs"] == T * (depth * (block - 2 * d + 2 * T * d) + 128_256 * d)
+    assert {one.name: one.step for one in got.ranges}["d"] == 64  # rotary pairs in each of 32 heads
+
+
+def test_mixtral() -> None:
+    got = growth("mixtral_8x7b", "d,d_ff", 1)
+    attention, expert = 2 * d * d + 2 * d * d * _over(4), 3 * d * d_ff
+    # Jiang et al. 2024: of 8 experts a token meets 2; the router has 8 d.
+    rest = 2 * 32_000 * d + d
+    assert got["params"] == rest + (attention + 8 * expert + 8 * d + 2 * d)
+    assert got["active_params"] == rest + (attention + 2 * expert + 8 * d + 2 * d)
+
+
+def test_vit() -> None:
+    got = growth("vit_b_16", "d,patch", 1)
+    # Dosovitskiy et al. 2021: an embedding of 3p² by d, a class token, positions of (224 / p)² + 1 tokens.
+    tokens = Polynomial(("patch",), {(-2,): 224**2}) + 1
+    embedding = 3 * patch * patch * d + d + d + tokens * d
+    assert got["params"] == embedding + 12 * d * d + 13 * d + 2 * d + 1000 * (d + 1)
+
+
+def test_resnet() -> None:
+    got = growth("resnet50", "B,size,base,classes")
+    # He et al. 2015, table 1: of each stage 1 × 1, 3 × 3, 1 × 1 with a shortcut in its first block.
+    params, macs, place = 149 * base, 147 * base * size * size * _over(4), size * size * _over(16)
+    channels = base
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        width, out = 2**stage * base, 4 * 2**stage * base
+        for block in range(blocks):
+            before = place
+            if stage and not block:
+                place = place * _over(4)
+            weights = channels * width, 9 * width * width, width * out
+            params += sum(weights, 4 * width + 2 * out)
+            # The first 1 × 1 still runs on the larger image.
+            macs += weights[0] * before + (weights[1] + weights[2]) * place
+            if not block:
+                params += channels * out + 2 * out
+                macs += channels * out * place
+            channels = out
+    assert got["params"] == params + channels * classes + classes
+    assert got["macs"] == B * (macs + channels * classes)
+    assert {one.name: one.step for one in got.ranges}["size"] == 32
+
+
+def test_lstm() -> None:
+    got = growth("lstm", "B,T,d,hidden,depth")
+    # Hochreiter and Schmidhuber 1997 as in torch: four gates with two biases; layers above the first read hidden.
+    gates = 4 * hidden * (d + hidden) + 4 * hidden * 2 * hidden * (depth - 1)
+    assert got["params"] == gates + 8 * hidden * depth
+    assert got["macs"] == B * T * gates
+
+
+def test_transformer() -> None:
+    got = growth("transformer_base", "d,d_ff", 1)
+    attention, network, norm = 4 * d * d + 4 * d, 2 * d * d_ff + d_ff + d, 2 * d
+    # Vaswani et al. 2017: the decoder attends twice, and each part has a norm.
+    assert got["params"] == 37_000 * d + (3 * attention + 2 * network + 5 * norm)
+
+
+def test_the_most_alive_is_the_largest_of_several_steps() -> None:
+    got = growth("gpt2", "B,T,d,depth")
+    # In a block the stream, its norm and sum, the wide layer of the MLP and its GELU; at the end the logits.
+    assert str(got["peak_activations"]) == "8B·T·d + max(201028B·T, 44B·T·d)"
+
+
+def test_a_var_without_formulas_leaves_them_in_the_others() -> None:
+    got = growth("lstm", "B,T")
+    assert got["params"] == 5920
+    with pytest.raises(InputError, match=r"d = 3: d is not varied|d=3: d is not varied"):
+        got.check_values({"d": 3})
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["scale", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_prints_formulas_terms_rows_and_what_was_checked() -> None:
+    text = run("lstm", "--in", "B,T,d,hidden", "--at", "hidden=40", "--at", "d=100000")
+    assert "params                 5.92 K  = 4·hidden·(3·hidden + d + 4)" in text
+    assert "hidden=40" in text
+    assert "d=100,000 is beyond what was checked: from 1 to 160" in text
+    assert "checked for B from 1 to 48" in text
+
+
+def test_the_formats_hold_the_same_formulas() -> None:
+    names: dict[str, object] = {}
+    exec(run("lstm", "--in", "B,hidden", "--format", "python"), names)
+    data = json.loads(run("lstm", "--in", "B,hidden", "--format", "json"))
+    assert names["macs"](B=3, hidden=20) == data["figures"]["macs"]["value"]  # type: ignore[operator]
+    assert data["figures"]["params"]["terms"] == [
+        {"coefficient": "56", "powers": {"hidden": 1}},
+        {"coefficient": "12", "powers": {"hidden": 2}},
+    ]
+    assert r"\text{params} &= 4 \cdot \mathrm{hidden}" in run("lstm", "--in", "B,hidden", "--format", "latex")
+    assert "`4·hidden·(3·hidden + 14)`" in run("lstm", "--in", "B,hidden", "--format", "markdown")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lstm", "--in", "hiden"], "hiden is no var of lstm that is a whole number above 0; did you mean hidden?"),
+        (["lstm", "--in", "B", "--at", "T=3"], "T=3: T is not varied; the formulas are in B"),
+        (["lstm", "--in", "B", "--at", "B=x"], "--at B=x: write a whole number above 0"),
+        (["lstm", "--format", "xml"], "unknown format xml"),
+    ],
+)
+def test_wrong_input_says_what_is_known(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["scale", *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
