@@ -196,9 +196,8 @@ class Maximum:
         found = [one(values, **more) for one in self.options]
         if all(isinstance(one, int | float | Fraction) for one in found):
             return max(found)
-        import numpy as np
-
-        return functools.reduce(np.maximum, found)
+        # As arrays of any library compare.
+        return functools.reduce(lambda one, two: one * (one >= two) + two * (one < two), found)
 
     @property
     def variables(self) -> tuple[str, ...]:

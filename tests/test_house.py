@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "commands.diff": {"report"},
     "commands.export": {"commands.annotate", "functions", "language", "layers", "model", "ops", "run"},
     "commands.explain": {"arithmetic", "formula", "functions", "language", "layers", "report", "trace"},
-    "commands.scale": {"language", "polynomial"},
+    "commands.scale": {"language", "polynomial", "report"},
     "render": {
         "commands.bench",
         "commands.check",

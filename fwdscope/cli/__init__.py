@@ -21,8 +21,8 @@ from fwdscope.version import __version__
 
 # In the order that help lists them.
 COMMANDS = (
-    "inspect", "view", "bench", "explain", "check", "diff", "scale", "annotate", "export", "guide", "specs", "new",
-    "layers", "devices", "schema",
+    "inspect", "view", "bench", "explain", "check", "diff", "scale", "fit", "annotate", "export", "guide", "specs",
+    "new", "layers", "devices", "schema",
 )  # fmt: skip
 
 

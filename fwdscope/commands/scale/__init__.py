@@ -1,5 +1,40 @@
 """How the cost of a network grows: its figures as exact formulas in its vars, and the settings that meet a budget."""
 
+from fwdscope.commands.scale.fit import (
+    BUDGETS,
+    LAW,
+    LAW_RANGE,
+    SHOWN,
+    TOKENS_A_PARAMETER,
+    FitRequest,
+    Fitted,
+    Ratio,
+    compute_optimal,
+    fit,
+    parse_axes,
+    tokens_of,
+)
 from fwdscope.commands.scale.growth import BYTES, FIGURES, Growth, ScaledFigure, ScaledRow, Term, grow, steps_text
 
-__all__ = ["BYTES", "FIGURES", "Growth", "ScaledFigure", "ScaledRow", "Term", "grow", "steps_text"]
+__all__ = [
+    "BUDGETS",
+    "BYTES",
+    "FIGURES",
+    "LAW",
+    "LAW_RANGE",
+    "SHOWN",
+    "TOKENS_A_PARAMETER",
+    "FitRequest",
+    "Fitted",
+    "Growth",
+    "Ratio",
+    "ScaledFigure",
+    "ScaledRow",
+    "Term",
+    "compute_optimal",
+    "fit",
+    "grow",
+    "parse_axes",
+    "steps_text",
+    "tokens_of",
+]  # fmt: skip

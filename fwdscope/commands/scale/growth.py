@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from fwdscope.commands.scale.interpolation import Figures, Found, Interpolation, Key, VarRange
-from fwdscope.commands.scale.probe import ALWAYS, OF_ROWS, TOTALS, LiveKey, Probe, RowKey
+from fwdscope.commands.scale.probe import ALWAYS, OF_ROWS, TOTALS, Kept, LiveKey, Probe, RowKey
 from fwdscope.errors import InputError
 from fwdscope.language.names import listed, nearest
 from fwdscope.polynomial import Formula, Maximum, Polynomial, is_at_most
@@ -42,7 +42,7 @@ _WORDS = {
     "Conv3d": "convolutions",
 }
 # Vars that are varied if none is named.
-_MOST_VARS = 6
+_MOST_VARS = 8
 
 
 @dataclass(frozen=True)
@@ -314,12 +314,17 @@ def grow(
     names: Sequence[str] = (),
     held_out: int = 6,
     on_progress: Callable[[str], None] = lambda _: None,
+    keep: Sequence[Kept] = (),
 ) -> Growth:
-    """The figures of a target as formulas in vars. Raises InputError or SpecError where it cannot be built."""
+    """The figures of a target as formulas in vars, where others follow by kept ratios.
+
+    Raises InputError or SpecError where it cannot be built.
+    """
     base = chosen_vars(target, names)
     if not base:
         raise InputError(f"{target.text} has no var to grow in: give one, as in --in B, of a spec's vars")
-    probe = Probe(target)
+    probe = Probe(target, keep=keep)
+    chosen_vars(target, [one.below for one in keep])
     probe.check(base)
     primary, sizes = [*TOTALS, *ALWAYS], vars_of(target).values()
     search = Interpolation(probe, base, primary, held_out, on_progress, sizes)
@@ -339,7 +344,7 @@ def grow(
                 figures[name] = replace(_figure(name, narrower, others), broken=one.broken, off=one.off, fixed=kept)
     if figures["active_params"].formula == figures["params"].formula:
         del figures["active_params"]
-    if (cache := _cache(target, base, found, on_progress)) is not None:
+    if (cache := _cache(target, base, found, on_progress, keep)) is not None:
         figures["kv_cache"] = cache
     ordered = {name: figures[name] for name in FIGURES if name in figures}
     rows = tuple(_rows(probe.rows, formulas))
@@ -444,12 +449,16 @@ def _is_within(point: Mapping[str, int], ranges: Sequence[VarRange]) -> bool:
 
 
 def _cache(
-    target: Target, base: Mapping[str, int], found: Found, on_progress: Callable[[str], None]
+    target: Target,
+    base: Mapping[str, int],
+    found: Found,
+    on_progress: Callable[[str], None],
+    keep: Sequence[Kept],
 ) -> ScaledFigure | None:
     """The bytes that one earlier position keeps; None of a network that keeps nothing."""
     if target.past or target.is_module:
         return None
-    probe = Probe(target._replace(past=1), only="kv_cache")
+    probe = Probe(target._replace(past=1), only="kv_cache", keep=keep)
     if not (probe(base) or {}).get("kv_cache"):
         return None
     search = Interpolation(probe, base, ["kv_cache"], 2, on_progress)

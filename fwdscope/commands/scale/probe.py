@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fwdscope.commands.scale.interpolation import COST, Key
 from fwdscope.errors import InputError, ShapeError
@@ -42,15 +43,31 @@ class LiveKey(NamedTuple):
     number: int
 
 
+class Kept(Protocol):
+    """A var that another gives: so many times smaller."""
+
+    @property
+    def above(self) -> str:
+        """The var that is given."""
+
+    @property
+    def below(self) -> str:
+        """The one that follows."""
+
+    @property
+    def value(self) -> Fraction:
+        """How often the second goes into the first."""
+
+
 class Probe:
     """Evaluates the figures of a target at values of vars. Loads torch."""
 
-    def __init__(self, target: Target, training: Training = False, only: str = "") -> None:
+    def __init__(self, target: Target, training: Training = False, only: str = "", keep: Sequence[Kept] = ()) -> None:
         from fwdscope.run.batch import with_variables
         from fwdscope.run.model_spec import subject_of
 
-        # The only figure that is wanted.
-        self.only = only
+        # The only figure that is wanted, and the vars that others give.
+        self.only, self.keep = only, keep
         self.name = target.text
         self.make: Callable[[Mapping[str, int]], Subject]
         # The rows of the first network that was built.
@@ -76,15 +93,30 @@ class Probe:
 
     def check(self, values: Mapping[str, int]) -> None:
         """Raise what the network raises at values of vars."""
+        if (given := self.given(values)) is None:
+            one = self.keep[0]
+            raise InputError(f"--keep {one.above}/{one.below}: {values[one.above]} is no multiple of {one.value}")
         with without_garbage_collection():
-            self.make(values)
+            self.make(given)
+
+    def given(self, values: Mapping[str, int]) -> dict[str, int] | None:
+        """The values with those that they give; None where one is no whole number."""
+        found = dict(values)
+        for one in self.keep:
+            quotient = values[one.above] / one.value
+            if quotient.denominator != 1:
+                return None
+            found[one.below] = int(quotient)
+        return found
 
     def __call__(self, values: Mapping[str, int]) -> dict[Key, int] | None:
         """The figures at values of vars; None where the network refuses them."""
+        if (given := self.given(values)) is None:
+            return None
         try:
             # Nothing is suggested for what does not fit.
             with without_garbage_collection(), raised({"mends": 0}):
-                return self.figures(self.make(values))
+                return self.figures(self.make(given))
         except (SpecError, ShapeError, InputError):
             return None
 

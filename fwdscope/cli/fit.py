@@ -1,0 +1,135 @@
+"""``fwdscope fit``: the values of vars with which a network meets budgets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_format, put, tell, terminal_of
+from fwdscope.cli.options import (
+    AllowImport,
+    Arguments,
+    Inputs,
+    Limits,
+    ModelDtype,
+    NetworkText,
+    Past,
+    Sets,
+    files_of,
+    target_of,
+)
+from fwdscope.cli.progress import show_progress
+from fwdscope.errors import InputError
+from fwdscope.units import Figure
+
+if TYPE_CHECKING:
+    from fwdscope.targets import Target
+
+_VARY = "A var and the values to try: d=256:8192:64, depth=4:96, heads=8,16,32. Repeatable."
+_BUDGET = 'A budget for {}: "1.3G ± 2%", "<= 80 GB", "1.3G" for what rounds to it.'
+_KEEP = "A ratio that gives a var: d/heads=64. Repeatable."
+_NEAR = "A ratio to stay near: d/depth=128. Default: the present shape. Repeatable."
+_CHINCHILLA = "The compute-optimal size for so many tokens: 26G. In place of --params."
+_COMPUTE = "The compute-optimal size for a training with so many FLOPs: 1e21. In place of --params."
+_FORMAT = "text or json. Default: text."
+_OUTPUT = "Write the first answer: .yaml the spec with these vars; .json all of them."
+
+Budget = Annotated[str | None, typer.Option(metavar="FIGURE")]
+
+
+def _budget(name: str) -> object:
+    return typer.Option(metavar="FIGURE", help=_BUDGET.format(name))
+
+
+def fit(
+    target: NetworkText,
+    vary: Annotated[list[str] | None, typer.Option("--vary", metavar="VAR=VALUES", help=_VARY)] = None,
+    params: Annotated[str | None, _budget("parameters")] = None,
+    active_params: Annotated[str | None, _budget("the parameters that a position uses")] = None,
+    macs: Annotated[str | None, _budget("MACs")] = None,
+    flops: Annotated[str | None, _budget("FLOPs")] = None,
+    memory: Annotated[str | None, _budget("the peak memory")] = None,
+    kv_cache: Annotated[str | None, _budget("the KV cache, with --past of all positions, else of one")] = None,
+    chinchilla: Annotated[str | None, typer.Option(metavar="TOKENS", help=_CHINCHILLA)] = None,
+    compute: Annotated[float | None, typer.Option(metavar="FLOPS", help=_COMPUTE)] = None,
+    keep: Annotated[list[str] | None, typer.Option("--keep", metavar="A/B=N", help=_KEEP)] = None,
+    near: Annotated[list[str] | None, typer.Option("--near", metavar="A/B=N", help=_NEAR)] = None,
+    set_: Sets = None,
+    arg: Arguments = None,
+    input_: Inputs = None,
+    dtype: ModelDtype = "float32",
+    past: Past = None,
+    format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help=_OUTPUT)] = None,
+    allow_import: AllowImport = False,
+    limit: Limits = None,
+) -> None:
+    """Find the sizes with which a network meets a budget: which width and depth have 1.3 billion parameters?
+
+    The search runs over the formulas of `fwdscope scale`; each answer is built before it is shown.
+    """
+
+    def command() -> None:
+        from fwdscope.commands.scale import BUDGETS, FitRequest, Ratio, parse_axes
+        from fwdscope.commands.scale import fit as run
+        from fwdscope.render.fit import as_json, draw, law
+
+        is_spec = output is not None and output.suffix in (".yaml", ".yml")
+        form = "text" if is_spec else choose_format(format_, output, ("text", "json"))
+        fitted = target_of(target, set_, input_, dtype, allow_import, arg, past)
+        check_writable(output, files_of(fitted))
+        fitted.refuse_report(", which has no vars: give the spec")
+        texts = dict(zip(BUDGETS, (params, active_params, macs, flops, memory, kv_cache), strict=True))
+        budgets = {name: _parse_budget(f"--{BUDGETS[name]}", text) for name, text in texts.items() if text is not None}
+        notes = []
+        if chinchilla is not None or compute is not None:
+            if params is not None or (chinchilla is not None and compute is not None):
+                raise InputError("--chinchilla, --compute and --params each give the parameters: leave two of them out")
+            tokens = _parse_budget("--chinchilla", chinchilla) if chinchilla is not None else None
+            wanted, note = law(tokens.low if tokens is not None else None, compute)
+            budgets["params"], notes = wanted, [note]
+        if not vary:
+            raise InputError("fit needs the vars to change: --vary d=256:8192:64 --vary depth=4:96")
+        if not budgets:
+            raise InputError('fit needs a budget: --params "1.3G ± 2%", --memory "<= 80 GB", …')
+        axes = parse_axes(vary)
+        kept = [Ratio.parse(text, "--keep") for text in keep or ()]
+        shape = [Ratio.parse(text, "--near") for text in near or ()]
+        with show_progress("loading torch") as report_progress:
+            found = run(FitRequest(fitted, axes, budgets, kept, shape, on_progress=report_progress))
+        width, color = terminal_of() if output is None else (100, False)
+        if is_spec and output is not None:
+            if not found.answers:
+                raise InputError("no values meet the budgets: there is no spec to write")
+            put(_with_values(fitted, found.answers[0].values), output)
+            tell("".join(f" --set {name}={value}" for name, value in found.answers[0].values.items()).strip() + "\n")
+            return
+        put(json.dumps(as_json(found), indent=1) if form == "json" else draw(found, notes, width, color), output)
+        if not found.answers:
+            raise typer.Exit(FELL_SHORT)
+
+    boundary(command, limit)
+
+
+def _parse_budget(option: str, text: str) -> Figure:
+    try:
+        return Figure.parse(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
+
+
+def _with_values(target: Target, values: dict[str, int] | object) -> str:
+    """The text of a spec with other values of vars."""
+    assert isinstance(values, dict)
+    if target.is_module:
+        raise InputError(f"{target.text} is no spec: write the values as --arg")
+    checked, _ = target.load_spec()
+    text = checked.spec.source.text
+    given = {**target.variables, **values}
+    for one in sorted(checked.spec.variables, key=lambda one: -one.value.span.start):
+        if one.name in given and one.given is None:
+            text = text[: one.value.span.start] + str(given[one.name]) + text[one.value.span.end :]
+    return text

@@ -1,0 +1,111 @@
+"""The answers of ``fit`` as text and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+from fwdscope import units
+from fwdscope.commands.scale import (
+    BUDGETS,
+    BYTES,
+    FIGURES,
+    LAW,
+    LAW_RANGE,
+    TOKENS_A_PARAMETER,
+    Fitted,
+    compute_optimal,
+    tokens_of,
+)
+from fwdscope.printable import printable
+from fwdscope.render.bench import wrapped, write_blocks
+from fwdscope.render.lines import Line
+from fwdscope.render.table import Cell, Column, lay_out
+from fwdscope.units import Figure
+
+# Shown beside those that have a budget.
+_ALWAYS = ("params", "macs", "peak_memory")
+
+
+def law(tokens: Fraction | None, compute: float | None) -> tuple[Figure, str]:
+    """The parameters that a scaling law gives for tokens or FLOPs, to within 5 %, and how it comes to them."""
+    number = float(tokens) if tokens is not None else tokens_of(compute or 0)
+    params = compute_optimal(number)
+    flops = 6 * params * number
+    given = f"{units.count(flops)} FLOPs" if tokens is None else f"{units.count(number)} tokens"
+    other = f"{units.count(number)} tokens" if tokens is None else f"{units.count(flops)} FLOPs"
+    low, high = (units.count(end) for end in LAW_RANGE)
+    text = f"compute-optimal for {given}: {units.count(params)} parameters and {other}, {TOKENS_A_PARAMETER} tokens a "
+    text += f"parameter and 6 FLOPs for each of both ({LAW}; fitted from {low} to {high} parameters)"
+    if not LAW_RANGE[0] <= params <= LAW_RANGE[1]:
+        text += ": beyond its range"
+    wanted = Fraction(round(params))
+    return Figure(f"{units.count(params)} ± 5%", wanted * 19 / 20, wanted * 21 / 20), text
+
+
+def draw(fit: Fitted, notes: Sequence[str], width: int = 100, color: bool = False) -> str:
+    """The answers as a table, with options to copy."""
+    width = max(width, 60)
+    return write_blocks(
+        [_head(fit), _notes(notes, width), _table(fit, width), _options(fit), _search(fit, width)], color
+    )
+
+
+def _head(fit: Fitted) -> Iterator[Line]:
+    sought = ", ".join(f"{FIGURES[name]} {figure.text}" for name, figure in fit.budgets.items())
+    yield ((printable(fit.name), "bold"), (f"  ·  {printable(sought)}", ""))
+
+
+def _notes(notes: Sequence[str], width: int) -> Iterator[Line]:
+    for note in notes:
+        yield from wrapped(note, width, "dim")
+
+
+def _table(fit: Fitted, width: int) -> Iterator[Line]:
+    if not fit.answers:
+        yield (("no values meet the budgets", "yellow"),)
+        return
+    names = list(fit.answers[0].values)
+    columns = [Column("", [f"{i}" for i, _ in enumerate(fit.answers, 1)], right=True)]
+    for name in names:
+        columns.append(Column(name, [Cell(f"{one.values[name]:,}", style="bold") for one in fit.answers], right=True))
+    for name in dict.fromkeys((*fit.budgets, *_ALWAYS)):
+        values = [one.figures[name] for one in fit.answers]
+        write = units.byte_size if name in BYTES else units.count
+        texts = [f"{v:,}" for v in values] if name == "params" and name in fit.budgets else list(map(write, values))
+        columns.append(Column(FIGURES[name], texts, right=True, drop=0 if name in fit.budgets else 1))
+    yield from lay_out(columns, width - 2).lines()
+
+
+def _options(fit: Fitted) -> Iterator[Line]:
+    for i, one in enumerate(fit.answers, 1):
+        options = " ".join(f"--set {name}={value}" for name, value in one.values.items())
+        yield ((f"{i:>2}  ", "dim"), (options, ""))
+
+
+def _search(fit: Fitted, width: int) -> Iterator[Line]:
+    text = f"{units.exact(fit.met)} of {units.exact(fit.combinations)} combinations meet the budgets"
+    if fit.answers:
+        text += f"; the first {len(fit.answers)} were built and have these figures"
+    text += f"  ·  {units.plural(fit.evaluations, 'evaluation')}, {fit.seconds:.1f} s"
+    yield from wrapped(text, width, "dim")
+    if fit.dropped:
+        yield from wrapped(f"{units.plural(fit.dropped, 'combination')} could not be built or fell short", width, "dim")
+
+
+def as_json(fit: Fitted) -> dict[str, Any]:
+    """The answers as data."""
+    return {
+        "name": fit.name,
+        "budgets": {BUDGETS[name]: figure.text for name, figure in fit.budgets.items()},
+        "met": fit.met,
+        "combinations": fit.combinations,
+        "answers": [
+            {
+                "values": dict(one.values),
+                "figures": {name: one.figures[name] for name in FIGURES if name in one.figures},
+            }
+            for one in fit.answers
+        ],
+    }
