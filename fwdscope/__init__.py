@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.outcome import CheckRun
     from fwdscope.commands.diff import Comparison
     from fwdscope.commands.explain import Explanation
-    from fwdscope.commands.scale import Growth
+    from fwdscope.commands.scale import Scaling
     from fwdscope.language.problems import SpecError
     from fwdscope.ops.base import cost_rule, flops, macs
     from fwdscope.report import Report, ReportError
@@ -304,7 +304,7 @@ def scale(
     arguments: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     past: int = 0,
-) -> Growth:
+) -> Scaling:
     """The costs of a network as exact formulas in its vars, the first of its whole numbers if no ``names`` are given.
 
     ``growth = fwdscope.scale("gpt2", ["T", "d", "depth"])``: ``growth["macs"]`` is a formula, which prints, adds, and

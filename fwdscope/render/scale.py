@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
-from fwdscope.commands.scale import BYTES, Growth, ScaledFigure, steps_text
+from fwdscope.commands.scale import BYTES, ScaledFigure, Scaling, steps_text
 from fwdscope.polynomial import Maximum
 from fwdscope.printable import printable
 from fwdscope.render.bench import wrapped, write_blocks
@@ -23,7 +23,7 @@ _NONE = "no formula in {}"
 
 
 def render(
-    growth: Growth,
+    growth: Scaling,
     form: str,
     places: Sequence[Mapping[str, int]] = (),
     depth: int | None = None,
@@ -57,7 +57,7 @@ def render(
     return write_blocks(blocks, color)
 
 
-def _larger(growth: Growth) -> str:
+def _larger(growth: Scaling) -> str:
     """Values to evaluate at, as an example."""
     one = growth.ranges[-1] if growth.ranges else None
     return (
@@ -69,12 +69,12 @@ def _figure_text(name: str, value: float) -> str:
     return units.byte_size(value) if name in BYTES else units.count(value)
 
 
-def _head(growth: Growth) -> Iterator[Line]:
+def _head(growth: Scaling) -> Iterator[Line]:
     yield ((printable(growth.name), "bold"), (f"  ·  {growth.dtype}  ·  in {', '.join(growth.base)}", ""))
     yield ((", ".join(f"{name} = {value:,}" for name, value in growth.base.items()), "dim"),)
 
 
-def _formulas(growth: Growth, width: int) -> Iterator[Line]:
+def _formulas(growth: Scaling, width: int) -> Iterator[Line]:
     """A line for each figure: its value, and its formula in as many lines as it takes."""
     titles = [one.title for one in growth.figures.values()]
     values = [_figure_text(one.name, one.value) for one in growth.figures.values()]
@@ -113,7 +113,7 @@ def _formula_lines(one: ScaledFigure, room: int) -> list[str]:
 
 
 def _at(
-    growth: Growth, places: Sequence[Mapping[str, int]], beyond: Sequence[Sequence[str]], width: int
+    growth: Scaling, places: Sequence[Mapping[str, int]], beyond: Sequence[Sequence[str]], width: int
 ) -> Iterator[Line]:
     """The figures at given values, beside those at the spec's own."""
     if not places:
@@ -130,7 +130,7 @@ def _at(
         yield from wrapped(text, width, "yellow")
 
 
-def _terms(growth: Growth, name: str, width: int) -> Iterator[Line]:
+def _terms(growth: Scaling, name: str, width: int) -> Iterator[Line]:
     """The terms of a figure with their shares, and which others overtake the first."""
     terms = growth.terms(name)
     if len(terms) < 2:
@@ -150,7 +150,7 @@ def _terms(growth: Growth, name: str, width: int) -> Iterator[Line]:
         yield from wrapped(text, width, "cyan")
 
 
-def _rows(growth: Growth, levels: int, width: int) -> Iterator[Line]:
+def _rows(growth: Scaling, levels: int, width: int) -> Iterator[Line]:
     """The formulas of the rows that have parameters or multiply, down to a level of nesting."""
     rows = [
         row
@@ -176,7 +176,7 @@ def _rows(growth: Growth, levels: int, width: int) -> Iterator[Line]:
     yield from lay_out(columns, width - 2).lines()
 
 
-def _none(growth: Growth, width: int) -> Iterator[Line]:
+def _none(growth: Scaling, width: int) -> Iterator[Line]:
     """Figures that have no formula in a var: their values at those of the var, and how far off a polynomial is."""
     figures = [one for one in growth.figures.values() if one.off]
     for var in dict.fromkeys(off.var for one in figures for off in one.off):
@@ -197,7 +197,7 @@ def _none(growth: Growth, width: int) -> Iterator[Line]:
         yield from lay_out(columns, width - 2).lines()
 
 
-def _checked(growth: Growth, width: int) -> Iterator[Line]:
+def _checked(growth: Scaling, width: int) -> Iterator[Line]:
     """For which values the formulas were checked."""
     for one in growth.ranges:
         ends = f"{one.name} from {one.low:,} to {one.high:,}"
@@ -214,7 +214,7 @@ def _checked(growth: Growth, width: int) -> Iterator[Line]:
         yield from wrapped(f"{name} stays {growth.base[name]:,}: no other value of it could be built", width, "dim")
 
 
-def _markdown(growth: Growth, places: Sequence[Mapping[str, int]]) -> Iterator[str]:
+def _markdown(growth: Scaling, places: Sequence[Mapping[str, int]]) -> Iterator[str]:
     yield f"### {growth.name} in {', '.join(growth.base)}"
     yield ""
     known = list(growth.figures.values())
@@ -242,7 +242,7 @@ def _markdown(growth: Growth, places: Sequence[Mapping[str, int]]) -> Iterator[s
     yield from ("", *(f"- {text}" for text in crossings)) if crossings else ()
 
 
-def _latex(growth: Growth) -> Iterator[str]:
+def _latex(growth: Scaling) -> Iterator[str]:
     yield r"\begin{aligned}"
     for one in growth.figures.values():
         if one.formula is not None:
@@ -250,7 +250,7 @@ def _latex(growth: Growth) -> Iterator[str]:
     yield r"\end{aligned}"
 
 
-def _python(growth: Growth) -> Iterator[str]:
+def _python(growth: Scaling) -> Iterator[str]:
     yield f'"""How {growth.name} grows: its figures in {", ".join(growth.base)}, of {growth.dtype}."""'
     given = ", ".join(f"{name}={value}" for name, value in growth.base.items())
     for one in growth.figures.values():

@@ -14,7 +14,16 @@ from fwdscope.commands.scale.fit import (
     parse_axes,
     tokens_of,
 )
-from fwdscope.commands.scale.growth import BYTES, FIGURES, Growth, ScaledFigure, ScaledRow, Term, grow, steps_text
+from fwdscope.commands.scale.growth import (
+    BYTES,
+    FIGURES,
+    ScaledFigure,
+    ScaledRow,
+    ScaledTerm,
+    Scaling,
+    grow,
+    steps_text,
+)
 
 __all__ = [
     "BUDGETS",
@@ -26,11 +35,11 @@ __all__ = [
     "TOKENS_A_PARAMETER",
     "FitRequest",
     "Fitted",
-    "Growth",
     "Ratio",
     "ScaledFigure",
     "ScaledRow",
-    "Term",
+    "ScaledTerm",
+    "Scaling",
     "compute_optimal",
     "fit",
     "grow",

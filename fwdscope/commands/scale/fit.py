@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwdscope.commands.scale.growth import FIGURES, Growth, grow
+from fwdscope.commands.scale.growth import FIGURES, Scaling, grow
 from fwdscope.commands.scale.probe import ALWAYS, Probe
 from fwdscope.errors import InputError
 from fwdscope.language.names import listed
@@ -153,7 +153,7 @@ class _Search:
     """The combinations of values that meet budgets by the formulas."""
 
     def __init__(
-        self, request: FitRequest, growth: Growth, varied: Mapping[str, list[int]], formulas: Mapping[str, Formula]
+        self, request: FitRequest, growth: Scaling, varied: Mapping[str, list[int]], formulas: Mapping[str, Formula]
     ) -> None:
         self.request, self.base, self.formulas = request, growth.base, formulas
         steps = {one.name: one for one in growth.ranges}

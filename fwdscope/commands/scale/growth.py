@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from fwdscope.commands.scale.interpolation import Figures, Found, Interpolation, Key, VarRange
-from fwdscope.commands.scale.probe import ALWAYS, OF_ROWS, TOTALS, Kept, LiveKey, Probe, RowKey
+from fwdscope.commands.scale.probe import ALWAYS, OF_ROWS, TOTALS, KeptRatio, LiveKey, Probe, RowKey
 from fwdscope.errors import InputError
 from fwdscope.language.names import listed, nearest
 from fwdscope.polynomial import Formula, Maximum, Polynomial, is_at_most
@@ -91,7 +91,7 @@ class ScaledRow:
 
 
 @dataclass(frozen=True)
-class Term:
+class ScaledTerm:
     """A term of a figure, what computes it in words, and its share at the spec's own vars."""
 
     formula: Polynomial
@@ -100,7 +100,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Growth:
+class Scaling:
     """The figures of a network as formulas in its vars."""
 
     name: str
@@ -129,14 +129,16 @@ class Growth:
     def __str__(self) -> str:
         return "\n".join(f"{name} = {one.formula}" for name, one in self.figures.items() if one.formula is not None)
 
-    def terms(self, name: str) -> list[Term]:
+    def terms(self, name: str) -> list[ScaledTerm]:
         """The terms of a figure, the largest at the spec's own vars first."""
         formula = self.figures[name].formula
         if not isinstance(formula, Polynomial):
             return []
         whole, makers = formula(self.base) or 1, self._makers(name)
         return [
-            Term(term, self._in_words(next(iter(term.over(tuple(self.base)).terms)), makers), term(self.base) / whole)
+            ScaledTerm(
+                term, self._in_words(next(iter(term.over(tuple(self.base)).terms)), makers), term(self.base) / whole
+            )
             for term in formula.parts(self.base)
         ]
 
@@ -314,8 +316,8 @@ def grow(
     names: Sequence[str] = (),
     held_out: int = 6,
     on_progress: Callable[[str], None] = lambda _: None,
-    keep: Sequence[Kept] = (),
-) -> Growth:
+    keep: Sequence[KeptRatio] = (),
+) -> Scaling:
     """The figures of a target as formulas in vars, where others follow by kept ratios.
 
     Raises InputError or SpecError where it cannot be built.
@@ -350,7 +352,7 @@ def grow(
     rows = tuple(_rows(probe.rows, formulas))
     varied = [one.name for one in found.ranges]
     stuck = tuple(name for name in base if name not in varied)
-    return Growth(
+    return Scaling(
         probe.name, target.dtype, base, found.ranges, ordered, rows, len(found.held_out), len(search.known), stuck
     )
 
@@ -453,7 +455,7 @@ def _cache(
     base: Mapping[str, int],
     found: Found,
     on_progress: Callable[[str], None],
-    keep: Sequence[Kept],
+    keep: Sequence[KeptRatio],
 ) -> ScaledFigure | None:
     """The bytes that one earlier position keeps; None of a network that keeps nothing."""
     if target.past or target.is_module:

@@ -43,7 +43,7 @@ class LiveKey(NamedTuple):
     number: int
 
 
-class Kept(Protocol):
+class KeptRatio(Protocol):
     """A var that another gives: so many times smaller."""
 
     @property
@@ -62,7 +62,9 @@ class Kept(Protocol):
 class Probe:
     """Evaluates the figures of a target at values of vars. Loads torch."""
 
-    def __init__(self, target: Target, training: Training = False, only: str = "", keep: Sequence[Kept] = ()) -> None:
+    def __init__(
+        self, target: Target, training: Training = False, only: str = "", keep: Sequence[KeptRatio] = ()
+    ) -> None:
         from fwdscope.run.batch import with_variables
         from fwdscope.run.model_spec import subject_of
 

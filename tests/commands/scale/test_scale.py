@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fwdscope.cli import app
-from fwdscope.commands.scale import Growth, grow
+from fwdscope.commands.scale import Scaling, grow
 from fwdscope.errors import InputError
 from fwdscope.polynomial import Polynomial, variable
 from fwdscope.targets import Target
@@ -25,7 +25,7 @@ def _over(number: int) -> Polynomial:
 
 
 @cache
-def growth(text: str, names: str, depth: int = 0) -> Growth:
+def growth(text: str, names: str, depth: int = 0) -> Scaling:
     """With few layers, to be quick, where the number of them is not varied."""
     return grow(Target(text, {"depth": str(depth)} if depth else {}), names.split(","), held_out=2)
 
