@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.cli import options as opt
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, terminal_of
-from fwdscope.cli.options import command_line, target_of
+from fwdscope.cli.options import command_line, content_of, split_pair, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.vary import parse_axes
 from fwdscope.errors import InputError
@@ -21,8 +24,8 @@ from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings
 if TYPE_CHECKING:
     from fwdscope.commands.bench.measuring import Measured
     from fwdscope.commands.bench.request import BenchRequest
-    from fwdscope.commands.bench.speedup import Speedup
     from fwdscope.report import Report
+    from fwdscope.report.speedup import Speedup
     from fwdscope.report.sweep import SweepAxis, SweepPoint
 
 _AUTOCAST = "Run under torch.autocast in --dtype. Default: cast weights and inputs."
@@ -36,6 +39,8 @@ _PRECISION = "Stop when the median's 95 % confidence interval is within ± this 
 _REPEATS = "Repeat exactly N times instead of until --precision is reached."
 _WARMUP = "Forwards before measuring. Default: until two in a row take about as long."
 _AGAINST = "Compare with a benchmark that was saved with -o FILE.json."
+_VS = "Measure another network in turn with TARGET, in one process, and compare their times."
+_VS_SET = "With --vs, or against itself: another value on that side: hidden=512, dtype=bf16, threads=1, compile=yes."
 _FORMATS = ("table", "json", "csv", "html")
 
 _DEFAULT_LAYERS = 15
@@ -58,6 +63,10 @@ def bench(
     repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help=_REPEATS)] = None,
     warmup: Annotated[int | None, typer.Option(min=0, metavar="N", help=_WARMUP)] = None,
     against: Annotated[Path | None, typer.Option("--against", metavar="FILE", help=_AGAINST)] = None,
+    vs: Annotated[
+        str | None, typer.Option("--vs", metavar="TARGET", help=_VS, autocompletion=completion.targets)
+    ] = None,
+    vs_set: Annotated[list[str] | None, typer.Option("--vs-set", metavar="NAME=VALUE", help=_VS_SET)] = None,
     seed: opt.Seed = 0,
     weights: opt.WeightsFile = None,
     set_: opt.Sets = None,
@@ -73,7 +82,8 @@ def bench(
 ) -> None:
     """Measure how long a forward takes, and where the time goes.
 
-    The whole model is measured first, without hooks, then each layer.
+    The whole model is measured first, without hooks, then each layer. With --vs or --vs-set two networks are measured
+    in turn instead, which tells a difference from noise also on a busy machine.
     """
     if no_layers and layers is not None:
         raise typer.BadParameter("--layers and --no-layers contradict each other: leave one of them out")
@@ -94,7 +104,12 @@ def bench(
         check_writable(output, [*opt.files_of(request.target), against, weights])
         before = read_saved(against, axes) if against is not None else ()
         check_request(request, axes)
-        if axes:
+        if vs is not None or vs_set:
+            for option, value in (("vary", vary), ("against", against), ("layers", layers)):
+                if value is not None:
+                    raise InputError(f"--vs times two whole networks in turn: leave --{option} out")
+            interrupted = _compare_in_turn(request, vs, vs_set or (), form, output)
+        elif axes:
             interrupted = _sweep(request, axes, before, form, output)
         else:
             interrupted = _benchmark(request, before, form, output, shown)
@@ -128,6 +143,29 @@ def _benchmark(
     return measured.interrupted
 
 
+def _compare_in_turn(
+    request: BenchRequest, vs: str | None, sets: Sequence[str], form: str, output: Path | None
+) -> bool:
+    """Measure two networks in turn and write how they compare. True if Ctrl-C ended it."""
+    from fwdscope.commands.bench.request import run_in_turn, second_of
+    from fwdscope.render import versus
+
+    target, values = request.target, [split_pair(item, "--vs-set", "B=8") for item in sets]
+    if vs is not None:
+        target = target._replace(text=vs, content=content_of(vs))
+        check_writable(output, [*opt.files_of(target)])
+    second = second_of(request, target, values)
+    with _progress() as report_progress:
+        settings = replace(request.settings, on_progress=report_progress)
+        found = run_in_turn(request._replace(settings=settings), second, values)
+    if form == "table":
+        text = versus.draw(found, *_width_and_colour(output))
+    else:
+        text = {"csv": versus.as_csv, "html": versus.page_of}[form](found) if form != "json" else found.dumps()
+    put(text, output)
+    return found.interrupted
+
+
 def _sweep(
     request: BenchRequest, axes: tuple[SweepAxis, ...], before: tuple[SweepPoint, ...], form: str, output: Path | None
 ) -> bool:
@@ -156,18 +194,25 @@ def _measure(request: BenchRequest) -> Measured:
     """One benchmark, with progress on stderr. Ctrl-C while it measures keeps what there is."""
     from fwdscope.commands.bench.request import run_benchmark
 
-    with show_progress("loading torch") as report_progress, Stop() as stop:
-        import torch  # noqa: F401  # until here Ctrl-C ends the program, then it ends what is measured
-
-        stop.arm()
+    with _progress() as report_progress:
         settings = replace(request.settings, on_progress=report_progress)
         return run_benchmark(request._replace(settings=settings))
 
 
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Progress on stderr, while Ctrl-C ends what is measured."""
+    with show_progress("loading torch") as report_progress, Stop() as stop:
+        import torch  # noqa: F401  # until here Ctrl-C ends the program
+
+        stop.arm()
+        yield report_progress
+
+
 def _compare(before: tuple[SweepPoint, ...], values: tuple[tuple[str, str], ...], now: Report | None) -> Speedup | None:
     """The report compared with that of the same values in an earlier benchmark."""
-    from fwdscope.commands.bench import speedup
     from fwdscope.commands.bench.request import matching
+    from fwdscope.report import speedup
 
     point = matching(before, values)
     return speedup.against(point.report, now) if point is not None and point.report and now else None

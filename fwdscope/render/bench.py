@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from fwdscope import units
-from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.printable import printable
 from fwdscope.render.estimates import SOURCES, byte_rate
 from fwdscope.render.lines import MAX_PROSE, Line, hanging, next_steps, pad, paragraph, write
@@ -16,6 +15,7 @@ from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
 from fwdscope.report.generation import items, sequences
 from fwdscope.report.roofline import roofline, utilisation, whole_time
+from fwdscope.report.speedup import Speedup, judge
 
 GOOD, BAD = "green", "yellow"
 BINS = 40
@@ -187,33 +187,43 @@ def _traffic(report: Report, run: Run, latency: Latency, width: int) -> Iterator
 
 
 def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:
-    if comparison is None:
-        return
-    faster = comparison.ratio < 1
-    style = "" if not comparison.certain else GOOD if faster else BAD
-    yield from _labelled("against", against(comparison), width, style)
-    if comparison.certain:
-        text = "the interval does not cover what else the machine did then and now"
-        yield from wrapped(text, width, "dim", " " * _LABEL)
-    for text in comparison.differs:
-        yield from wrapped(f"differs: {text}", width, BAD, " " * _LABEL)
+    if comparison is not None:
+        yield from _labelled("against", against(comparison), width, style_of(comparison))
+        yield from differing(comparison.differs, width, " " * _LABEL)
+
+
+def style_of(comparison: Speedup) -> str:
+    """The colour of an answer."""
+    return {"faster": GOOD, "slower": BAD, "cannot tell": ""}[comparison.answer]
+
+
+def differing(texts: Iterable[str], width: int, lead: str = "") -> Iterator[Line]:
+    """What else differs between two measurements."""
+    for text in texts:
+        yield from wrapped(f"differs: {printable(text)}", width, BAD, lead, f"{lead}  ")
 
 
 def against(comparison: Speedup) -> str:
     """The time before, and how much it changed."""
-    return f"{units.seconds(comparison.before)} before: {verdict(comparison)}"
+    return f"p10 {units.seconds(comparison.before)} before: {verdict(comparison)}"
 
 
 def verdict(comparison: Speedup) -> str:
-    """How much the median changed, and whether that is beyond the noise."""
-    ratio, interval = comparison.ratio, comparison.interval
+    """How much the time changed, and whether that can be told from noise."""
+    ratio, interval, answer = comparison.ratio, comparison.interval, comparison.answer
+    times = f"{_times(ratio)} × the time"
     if interval is None:
-        return f"{_times(ratio)} × the time; too few repeats to tell it from noise"
-    between = f"{_times(ratio)} × the time (95 %: {_times(interval[0])} to {_times(interval[1])})"
-    if comparison.certain:
-        change = f"{abs(1 - ratio) * 100:.1f} % {'faster' if ratio < 1 else 'slower'}, " if ratio < _MAX_PERCENT else ""
-        return f"{between}, {change}beyond the noise"
-    return f"{between}, within the noise"
+        return f"{times}; cannot tell: too few {comparison.of}"
+    between = f"{times} (99 %: {_times(interval[0])} to {_times(interval[1])})"
+    if answer != "cannot tell":
+        change = f"{abs(1 - ratio) * 100:.1f} % " if ratio < _MAX_PERCENT else ""
+        return f"{between}: {change}{answer}"
+    if judge(interval) == answer:
+        return f"{between}: cannot tell from noise"
+    reason = f"differences up to {100 * comparison.floor:.0f} % mean nothing"
+    if comparison.of == "repeats":
+        reason = f"{reason} between single processes: use --vs, or --processes 5 then and now"
+    return f"{between}: cannot tell, {reason}"
 
 
 def _times(ratio: float) -> str:

@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fwdscope import units
-from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.printable import cell, printable
-from fwdscope.render.bench import BAD, GOOD, facts_of, notes, verdict, wrapped, write_blocks
+from fwdscope.render.bench import BAD, against, differing, facts_of, notes, style_of, wrapped, write_blocks
 from fwdscope.render.lines import Line, shorten
 from fwdscope.render.rows import UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report, Run
 from fwdscope.report.generation import items
 from fwdscope.report.roofline import utilisation
+from fwdscope.report.speedup import Speedup
 from fwdscope.report.sweep import Sweep, SweepPoint
 
 # Rows of characters of a plot, and its widest.
@@ -101,11 +101,8 @@ def _compared(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> I
     for point, one in zip(sweep.points, compared, strict=False):
         if one is not None:
             values = ", ".join(f"{name}={value}" for name, value in point.values)
-            style = "" if not one.certain else GOOD if one.ratio < 1 else BAD
-            text = f"{values}: {units.seconds(one.before)} before, {verdict(one)}"
-            yield from wrapped(text, width, style, hanging="  ")
-    for text in dict.fromkeys(text for one in compared if one is not None for text in one.differs):
-        yield from wrapped(f"differs: {text}", width, BAD, hanging="  ")
+            yield from wrapped(f"{values}: {against(one)}", width, style_of(one), hanging="  ")
+    yield from differing(dict.fromkeys(text for one in compared if one is not None for text in one.differs), width)
 
 
 def columns_of(rows: Sequence[Mapping[str, str]], varied: Sequence[str], missing: str = UNKNOWN) -> Iterator[Column]:
@@ -265,22 +262,32 @@ def _ticks(xs: Sequence[float], columns: int) -> str:
 
 
 def as_csv(sweep: Sweep) -> str:
-    """A line for each combination: its values, seconds, costs; repeats are in the JSON alone."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    names = [axis.name for axis in sweep.axes]
-    writer.writerow(
-        [*names, "median", "iqr", "p90", "p99", "repeats", "batch", "flops", "macs", "peak_memory", "problem"]
-    )
+    """A line for each combination: its values, settings, seconds and costs; repeats are in the JSON alone."""
+    table = []
     for point in sweep.points:
         run = point.report.run if point.report else None
-        latency = run.latency if run else None
-        figures: list[object] = [""] * 9
-        if point.report and run and latency:
-            totals = point.report.totals
-            figures = [latency.median, latency.iqr, latency.p90, latency.p99, len(latency.times), run.batch]
-            figures += [totals.flops, totals.macs, run.peak_memory]
-        cells = [value for _, value in point.values]
-        problem = cell(point.problem or "")
-        writer.writerow([*cells, *("" if one is None else one for one in figures), problem])
+        row: dict[str, object] = {}
+        if point.report and run and (latency := run.latency):
+            (number, unit), totals = items(point.report), point.report.totals
+            row = {
+                "median": latency.median, "iqr": latency.iqr, "p10": latency.p10, "p90": latency.p90,
+                "p99": latency.p99, "repeats": len(latency.times), "batch": run.batch,
+                "items": number or None, "item": unit[:-1] if number else None,
+                "items_per_second": number / latency.median if number else None,
+                "flops": totals.flops, "macs": totals.macs,
+                "flops_per_second": totals.flops / latency.median if totals.flops else None,
+                "of_peak": utilisation(point.report, run.peaks, latency.median) if run.peaks else None,
+                "peak_memory": run.peak_memory, "traced_peak_memory": totals.peak_memory,
+                "model": point.report.name, "past": point.report.past or 0,
+                "device": run.device, "device_name": run.device_name, "dtype": run.dtype, "precision": run.precision,
+                "threads": run.threads, "compiled": run.compiled, "channels_last": run.channels_last,
+                "weights": run.weights, "seed": run.seed, "torch": point.report.environment.torch,
+            }  # fmt: skip
+        table.append({**row, **dict(point.values), "problem": cell(point.problem or "")})
+    names = [axis.name for axis in sweep.axes]
+    columns = dict.fromkeys([*names, *[name for row in table for name in row if name != "problem"], "problem"])
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
     return file.getvalue()

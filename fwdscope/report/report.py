@@ -271,6 +271,10 @@ class Totals:
     kv_cache: int | None = None
 
 
+# The quantile by which measurements are compared.
+FAST = 0.1
+
+
 @dataclass(frozen=True)
 class Latency:
     """How long something took, in seconds; :meth:`of` derives the other figures from ``times``."""
@@ -290,6 +294,11 @@ class Latency:
         quarter, three = quantile(ordered, 0.25), quantile(ordered, 0.75)
         middle, p90, p99 = (quantile(ordered, q) for q in (0.5, 0.9, 0.99))
         return cls(tuple(times), middle, three - quarter, p90, p99)
+
+    @property
+    def p10(self) -> Seconds:
+        """The 10th percentile, which other programs disturb least."""
+        return quantile(sorted(self.times), FAST)
 
 
 def quantile(ordered: Sequence[float], q: float) -> float:
@@ -392,6 +401,8 @@ class Run:
     batch: int | None = None
     # Whether the times can be trusted: noise, launch gaps, a budget that ran out.
     notes: tuple[str, ...] = ()
+    # The 10th percentile of each process, if several measured it one after the other; ``latency`` has all their times.
+    processes: tuple[Seconds, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -702,6 +713,7 @@ def _with_shared(data: dict[str, Any]) -> Any:
 # What else the commands save as JSON, by a key of its own.
 _OTHERS = {
     "sweep": "a sweep, a report for each size: it is for fwdscope bench --against and fwdscope view",
+    "rounds": "two networks measured in turn: it is for fwdscope view",
     "specs": "a check: it is for fwdscope view",
     "changes": "a comparison, without the networks themselves: fwdscope diff BEFORE AFTER -o page.html draws both",
     "before": "two reports to compare: they are for fwdscope view",

@@ -85,14 +85,12 @@ def measure(
     batch, interrupted = 1, False
     try:
         with without_garbage_collection():
-            for seconds in _warming(run, clock, plan, began):
+            for seconds in warm_up(run, clock, plan, began):
                 warmups.append(seconds)
-            # So many forwards are timed together that the clock's error does not matter.
-            shortest = max(min(warmups, default=math.inf), 1e-9)
-            batch = max(1, math.ceil(OVER_RESOLUTION * clock.resolution / shortest))
+            batch = batch_of(warmups, clock)
             while not _enough(times, plan, clock.now() - began):
                 count = _group(times, warmups, batch, plan, clock)
-                times += _repeats(run, clock, count, batch)
+                times += time_repeats(run, clock, count, batch)
                 if progress is not None:
                     progress(len(times), relative_half_width(times))
     except KeyboardInterrupt:
@@ -110,11 +108,16 @@ def measure(
     )
 
 
-def _warming(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began: float) -> Iterator[float]:
+def batch_of(warmups: Sequence[float], clock: Clock) -> int:
+    """So many forwards are timed together that the clock's error does not matter."""
+    return max(1, math.ceil(OVER_RESOLUTION * clock.resolution / max(min(warmups, default=math.inf), 1e-9)))
+
+
+def warm_up(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began: float) -> Iterator[float]:
     """Seconds of warm-up forwards: as many as the plan says, else until two in a row agree."""
     last = -math.inf
     for _ in range(MAX_WARMUPS if plan.warmup is None else plan.warmup):
-        (seconds,) = _repeats(run, clock, 1, 1)
+        (seconds,) = time_repeats(run, clock, 1, 1)
         yield seconds
         spent = plan.budget is not None and clock.now() - began > plan.budget / 4
         if plan.warmup is None and (spent or abs(seconds - last) <= AGREEMENT * last):
@@ -147,7 +150,7 @@ def _enough(times: Sequence[float], plan: SamplingPlan, elapsed: float) -> bool:
     return width is not None and width <= plan.precision
 
 
-def _repeats(run: Callable[[], object], clock: Clock, count: int, batch: int) -> list[float]:
+def time_repeats(run: Callable[[], object], clock: Clock, count: int, batch: int) -> list[float]:
     """Seconds of one forward each, timed ``batch`` at a time, with one wait for the device at the end."""
     spans = []
     for _ in range(count):

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
 from fwdscope import disk
-from fwdscope.commands.bench.notes import notes_on
+from fwdscope.commands.bench.notes import notes_on, notes_on_turns
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.device.local import LocalDevice
 from fwdscope.device.peaks import find_peaks
 from fwdscope.interrupt import undone
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.report import Peaks, Report, Run
+from fwdscope.report import Latency, Peaks, Report, Run
+from fwdscope.report.versus import Versus
 from fwdscope.run.context import in_mode, out_of_memory_as_run_error
 from fwdscope.run.exceeded import check_against_peak
 from fwdscope.run.latency import is_shared, peak_memory
@@ -29,8 +31,11 @@ from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock, clock_for
 from fwdscope.timing.layers import LayerTimes, latencies, with_latencies
 from fwdscope.timing.sampling import Samples, SamplingPlan, measure
+from fwdscope.timing.turns import Contender, measure_in_turn
 from fwdscope.torch_private import uncompiled
 
+T = TypeVar("T")
+Pair: TypeAlias = tuple[T, T]
 # Passes over the layers, within the budget.
 PASSES = 20
 
@@ -78,25 +83,62 @@ def bench(
         if samples.times and not samples.interrupted:
             known = check_against_peak(known, ready.device, workload.report, rows, samples.latency.median)
         threads = torch.get_num_threads() if place.type == "cpu" else None
-    ran = Run(
-        device=ready.device.device,
-        device_name=ready.device.name,
-        dtype=dtype,
-        seed=settings.seed,
-        weights=str(settings.weights) if settings.weights else None,
-        latency=samples.latency if samples.times else None,
+    ran = replace(
+        run_of(workload, settings, samples.times, threads),
         layers_latency=layers,
         peak_memory=peak,
         peaks=known,
+        notes=tuple(notes_on(workload, settings, samples, layers, clock, is_shared(ready.device))),
+    )
+    report = replace(workload.report, layers=rows, run=ran)
+    return Measured(report, samples, samples.interrupted or times.interrupted)
+
+
+def run_of(workload: Workload, settings: BenchSettings, times: Sequence[float], threads: int | None) -> Run:
+    """How a workload was run, with the times of its repeats."""
+    ready = workload.ready
+    return Run(
+        device=ready.device.device,
+        device_name=ready.device.name,
+        dtype=settings.dtype if settings.autocast else workload.report.dtype,
+        seed=settings.seed,
+        weights=str(settings.weights) if settings.weights else None,
+        latency=Latency.of(times) if times else None,
         precision="autocast" if settings.autocast else "cast" if settings.dtype != "float32" else None,
         compiled=settings.compiled,
         channels_last=settings.channels_last,
         threads=threads,
         batch=ready.batch,
-        notes=tuple(notes_on(workload, settings, samples, layers, clock, is_shared(ready.device))),
     )
-    report = replace(workload.report, layers=rows, run=ran)
-    return Measured(report, samples, samples.interrupted or times.interrupted)
+
+
+def bench_in_turn(
+    workloads: Pair[Workload], settings: Pair[BenchSettings], labels: Pair[str], clock: Clock | None = None
+) -> Versus:
+    """Measure two workloads in turn. The rounds before Ctrl-C count all the same; ``Versus.interrupted`` says so."""
+    ready, first = [one.ready for one in workloads], settings[0]
+    clock = clock or clock_for(ready[0].place)
+    threads: list[int | None] = []
+
+    def report_progress(rounds: int, width: float | None) -> None:
+        first.on_progress(f"{rounds:,} rounds" + (f", ratio ±{100 * width:.1f} %" if width is not None else ""))
+
+    with out_of_memory_as_run_error():
+        contenders = []
+        for workload, given in zip(workloads, settings, strict=True):
+            during = partial(_ready_to_run, workload.ready, given)
+            with during():
+                contenders.append(Contender(_whole(workload, given), during))
+                threads.append(torch.get_num_threads() if workload.ready.place.type == "cpu" else None)
+        plan = SamplingPlan(first.warmup, first.repeats, first.precision, first.budget)
+        pair = contenders[0], contenders[1]
+        turns = measure_in_turn(pair, clock, plan, random.Random(first.seed), report_progress)
+    reports = [
+        replace(one.report, run=run_of(one, given, [times[i] for times in turns.rounds], threads[i]))
+        for i, (one, given) in enumerate(zip(workloads, settings, strict=True))
+    ]
+    notes = notes_on_turns(workloads, turns, first, threads, is_shared(ready[0].device))
+    return Versus((reports[0], reports[1]), turns.rounds, turns.forwards, labels, tuple(notes), turns.interrupted)
 
 
 def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:

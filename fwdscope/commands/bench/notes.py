@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock
 from fwdscope.timing.sampling import Samples, relative_half_width
+from fwdscope.timing.turns import Turns, half_width
 
+ONE_THREAD = "--threads 1 is steadier"
 # Share of the median that its interquartile range may have without a note, as in torch.utils.benchmark.
 MAX_QUIET_IQR = 0.10
 # Share of the whole by which the layers' sum may differ from it without a note; less on a device that waits.
@@ -32,6 +34,21 @@ def notes_on(
         yield f"autocast to {settings.dtype}: weights stay float32, and bytes are counted as float32"
     if clock.asynchronous:
         yield "all repeats use the same input, which may stay in the device's L2 cache"
+
+
+def notes_on_turns(
+    workloads: Sequence[Workload], turns: Turns, settings: BenchSettings, threads: Sequence[int | None], busy: bool
+) -> Iterator[str]:
+    """The notes on two programs that were measured in turn."""
+    if turns.interrupted:
+        yield f"interrupted after {len(turns.rounds):,} rounds"
+    elif not turns.precise and settings.repeats is None:
+        width = half_width(turns.rounds)
+        known = "too few rounds" if width is None else f"the ratio is known to ±{100 * width:.1f} %"
+        yield f"{known}: raise --budget"
+    if busy and max(one or 1 for one in threads) > 1:
+        yield f"other programs are running, and threads wait for one another: {ONE_THREAD}"
+    yield from dict.fromkeys(note for one in workloads for note in one.notes)
 
 
 def _noise(settings: BenchSettings, samples: Samples, busy: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwdscope import disk, inspection
 from fwdscope.errors import InputError
@@ -14,11 +14,17 @@ from fwdscope.report import Report, ReportError
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations, saved_points
 from fwdscope.settings import BenchSettings, dtype_name
 from fwdscope.targets import Target
-from fwdscope.units import plural
+from fwdscope.units import plural, positions
 
 if TYPE_CHECKING:
     from fwdscope.commands.bench.measuring import Measured
+    from fwdscope.commands.bench.workload import Workload
+    from fwdscope.report.versus import Versus
     from fwdscope.run.subject import Subject
+
+
+# Options without a value, which are "yes" or "no" as values of a name, and their settings.
+SWITCHES = {"compile": "compiled", "autocast": "autocast", "channels-last": "channels_last"}
 
 
 class BenchRequest(NamedTuple):
@@ -39,7 +45,10 @@ class BenchRequest(NamedTuple):
             elif name == "batch":
                 batch = int(value)
             elif name == "past":
-                target = target._replace(past=int(value))
+                target = target._replace(past=positions(value))
+            elif name in SWITCHES:
+                switch: dict[str, Any] = {SWITCHES[name]: value == "yes"}
+                settings = replace(settings, **switch)
             else:
                 target = target.with_value(name, value)
         return BenchRequest(target, settings, batch)
@@ -79,16 +88,18 @@ def check_axes(axes: Sequence[SweepAxis], target: Target) -> None:
             _check_value(axis.name, value)
 
 
-def _check_value(name: str, value: str) -> None:
+def _check_value(name: str, value: str, option: str = "--vary") -> None:
     if name == "dtype":
         try:
             dtype_name(value)
         except ValueError as error:
-            raise InputError(f"--vary dtype: {error}") from None
+            raise InputError(f"{option} dtype: {error}") from None
+    if name in SWITCHES and value not in ("yes", "no"):
+        raise InputError(f"{option} {name}={value}: write yes or no")
     if name in ("threads", "batch") and not (value.isdigit() and int(value)):
-        raise InputError(f"--vary {name}={value}: write a whole number above 0")
+        raise InputError(f"{option} {name}={value}: write a whole number above 0")
     if name == "threads":
-        _check_threads(int(value), f"--vary threads={value}")
+        _check_threads(int(value), f"{option} threads={value}")
 
 
 def _check_threads(number: int, option: str) -> None:
@@ -101,6 +112,53 @@ def _check_threads(number: int, option: str) -> None:
 
 def run_benchmark(request: BenchRequest) -> Measured:
     """Prepare the target on its device and measure it. Ctrl-C while it is measured keeps what there is."""
+    request = _with_dtype(request)
+    subject = inspection.make_subject(request.target)
+    return request.target.run_user_code(lambda: measure(subject, request.settings))
+
+
+def second_of(request: BenchRequest, target: Target, values: Sequence[tuple[str, str]]) -> BenchRequest:
+    """The request of ``--vs`` and ``--vs-set``: as the first, with another target, or other values."""
+    for name, value in values:
+        _check_value(name, value, "--vs-set")
+    try:
+        second = request._replace(target=target).at(values)
+    except ValueError as error:
+        raise InputError(f"--vs-set: {error}") from None
+    check_request(second)
+    return second
+
+
+def run_in_turn(one: BenchRequest, other: BenchRequest, values: Sequence[tuple[str, str]]) -> Versus:
+    """Prepare two targets on one device and measure them in turn; ``values`` are those of the second alone.
+
+    Ctrl-C while they are measured keeps the rounds.
+    """
+    from fwdscope.commands.bench.measuring import bench_in_turn
+    from fwdscope.commands.bench.workload import make_workload
+    from fwdscope.language.replaced import point_at_options
+
+    def make(request: BenchRequest) -> Workload:
+        subject = inspection.make_subject(request.target)
+        return request.target.run_user_code(lambda: make_workload(subject, request.settings))
+
+    one, other = _with_dtype(one), _with_dtype(other)
+    first = make(one)
+    # Both on one device, also where it was chosen.
+    other = other._replace(settings=replace(other.settings, device=first.ready.device.device))
+    with point_at_options(dict.fromkeys(dict(values), "--vs-set")):
+        both = first, make(other)
+    settings = one.settings, other.settings
+    labels = one.target.text, ", ".join([other.target.text, *map("=".join, values)])
+
+    def measure() -> Versus:
+        return bench_in_turn(both, settings, labels)
+
+    return one.target.run_user_code(lambda: other.target.run_user_code(measure))
+
+
+def _with_dtype(request: BenchRequest) -> BenchRequest:
+    """The request with its batch and the dtype of its settings in the target."""
     target, settings, batch = request
     settings.on_progress("building")
     if batch is not None:
@@ -110,8 +168,7 @@ def run_benchmark(request: BenchRequest) -> Measured:
     elif target.past and target.text.startswith("transformers:") and settings.dtype != "float32":
         # Its own cache may hold states of another dtype.
         target = target._replace(arguments={"dtype": settings.dtype, **target.arguments})
-    subject = inspection.make_subject(target)
-    return target.run_user_code(lambda: measure(subject, settings))
+    return BenchRequest(target, settings)
 
 
 def measure(subject: Subject, settings: BenchSettings) -> Measured:

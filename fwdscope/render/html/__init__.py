@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.findings import findings
 from fwdscope.printable import printable
 from fwdscope.render import estimates, summary, training
@@ -15,6 +14,7 @@ from fwdscope.render.html.page import page
 from fwdscope.render.rows import FIGURES, Options, View, is_broken, named, view
 from fwdscope.report import Peaks, Report, median_interval
 from fwdscope.report.roofline import roofline
+from fwdscope.report.speedup import Speedup
 
 
 def render(report: Report, options: Options) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.printable import printable
 from fwdscope.render import bench, sweep_costs
 from fwdscope.render import sweep as timed
 from fwdscope.render.html.page import page
 from fwdscope.report import median_interval
 from fwdscope.report.generation import items
+from fwdscope.report.speedup import Speedup
 from fwdscope.report.sweep import Sweep
 
 
-def render(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
-    """The page; ``compared`` has for each point how it compares with an earlier benchmark."""
+def render(
+    sweep: Sweep, compared: Sequence[Speedup | None] = (), title: str | None = None, texts: Sequence[str] = ()
+) -> str:
+    """The page; ``compared`` has for each point how it compares with an earlier benchmark, ``texts`` come first."""
     latencies = [point.report.run.latency if point.report and point.report.run else None for point in sweep.points]
     is_timed = any(latencies)
     rows = list(timed.timed_rows(sweep, compared)) if is_timed else sweep_costs.cost_rows(sweep)
@@ -26,6 +28,7 @@ def render(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
         for point, one in zip(sweep.points, compared, strict=False)
         if one is not None
     ]
+    name = title or name
     words = {
         "name": name,
         "ends": timed.ends_of(sweep),
@@ -37,7 +40,7 @@ def render(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
         "items": [point.report and items(point.report)[0] for point in sweep.points],
         "unit": next((items(point.report)[1] for point in sweep.points if point.report), "items"),
         "intervals": [one and median_interval(one.times) for one in latencies],
-        "messages": [{"level": "note", "text": text} for text in (*verdicts, *map(printable, notes))],
+        "messages": [{"level": "note", "text": text} for text in (*texts, *verdicts, *map(printable, notes))],
         "legend": [] if is_timed else [*sweep_costs.small_print(sweep)],
     }
     return page("sweep", name, sweep.dumps(), words)

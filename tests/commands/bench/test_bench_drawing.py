@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from reports_of_runs import ROWS, report, row
 
-from fwdscope.commands.bench.speedup import compare
 from fwdscope.render.bench import distribution, draw, steps
 from fwdscope.report import Latency, Peaks
+from fwdscope.report.speedup import compare
 
 
 def line_of(text: str, start: str) -> str:
@@ -84,9 +84,11 @@ def test_a_forward_above_the_measured_peak_is_explained() -> None:
 def test_a_comparison_says_whether_it_is_noise() -> None:
     steady, half = Latency.of([1.0] * 20), Latency.of([0.5] * 20)
     text = draw(report([0.5] * 20), 100, comparison=compare(steady, half))
-    assert "0.500 × the time (95 %: 0.500 to 0.500), 50.0 % faster, beyond the noise" in " ".join(text.split())
+    assert "p10 1.00 s before: 0.500 × the time (99 %: 0.500 to 0.500): 50.0 % faster" in " ".join(text.split())
     text = draw(report([1.0] * 20), 100, comparison=compare(steady, steady))
-    assert "within the noise" in " ".join(text.split())
+    assert "cannot tell from noise" in " ".join(text.split())
+    text = draw(report([0.9] * 20), 100, comparison=compare(steady, Latency.of([0.9] * 20)))
+    assert "cannot tell, differences up to 25 % mean nothing between single processes" in " ".join(text.split())
 
 
 def test_a_report_without_times_says_so() -> None:

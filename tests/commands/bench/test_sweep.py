@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
 from reports_of_runs import report
 
-from fwdscope.commands.bench.speedup import compare
 from fwdscope.render.sweep import as_csv, draw_sweep
 from fwdscope.report import ReportError
+from fwdscope.report.speedup import compare
 from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint, combinations, parse, saved_points
 
 
@@ -128,12 +129,13 @@ def test_two_sizes_are_no_plot() -> None:
     assert "└" not in draw_sweep(sweep, 80)
 
 
-def test_csv_has_a_line_for_each_combination() -> None:
-    lines = as_csv(swept()).splitlines()
-    assert lines[0] == "T,B,median,iqr,p90,p99,repeats,batch,flops,macs,peak_memory,problem"
-    assert lines[1].startswith("1,1,0.001,")
-    assert lines[-1] == "4,999,,,,,,,,,,no room"
-    assert len(lines) == 1 + 7
+def test_csv_has_a_line_for_each_combination_with_its_settings() -> None:
+    rows = list(csv.DictReader(as_csv(swept()).splitlines()))
+    assert len(rows) == 7
+    # 8 items in 1 ms, on a peak of 1 TFLOP/s; the repeats are 1, 1.01 and 1 ms.
+    expected = {"T": "1", "B": "1", "median": "0.001", "items_per_second": "8000.0", "item": "item", "device": "cpu"}
+    assert rows[0].items() >= {**expected, "dtype": "float32", "threads": "1", "device_name": "Test CPU"}.items()
+    assert rows[-1] == {**dict.fromkeys(rows[0], ""), "T": "4", "B": "999", "problem": "no room"}
 
 
 def test_a_saved_sweep_is_readable_json() -> None:
