@@ -42,7 +42,7 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
             ready = replace(ready, call=_channels_last(ready.call))
         rows = ready.rows
         if subject.past:
-            return _behind_past(subject, ready, report)
+            return _behind_past(subject, ready, report, settings.compiled)
         graph, reason = subject.straight_graph(ready.call)
         if graph is None or any(node.meta.get("inside") for node in graph.graph.nodes):
             # Branches that depend on data, and the path of a composite layer, are known only on the device.
@@ -55,7 +55,7 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
     return Workload(ready, report, rows, graph, (*((reason,) if reason else ()), *ready.weights.notes))
 
 
-def _behind_past(subject: Subject, ready: Prepared, report: Report) -> Workload:
+def _behind_past(subject: Subject, ready: Prepared, report: Report, is_compiled: bool) -> Workload:
     """A step behind earlier positions, with tensors for what is kept of these."""
     graph, positions = None, plural(subject.past, "earlier position")
     if getattr(subject, "cache", None) is not None:
@@ -64,7 +64,8 @@ def _behind_past(subject: Subject, ready: Prepared, report: Report) -> Workload:
     else:
         graph, inputs = with_buffers(subject, ready.call)
         ready = replace(ready, call=ModuleCall(graph, inputs, {}))
-        note = f"the operators run one by one; what is new is written in place behind {positions}"
+        how = "the operators are compiled together" if is_compiled else "the operators run one by one"
+        note = f"{how}; what is new is written in place behind {positions}"
     report = replace(report, device=ready.device.device)
     return Workload(ready, report, ready.rows, graph, (note, *ready.weights.notes))
 
