@@ -137,7 +137,17 @@ def inspect(
     step = TrainingSettings.of(training) if training is not False else None
     if step is not None and device not in ("auto", "meta"):
         raise InputError(f"a training step is worked out on meta, without a run: leave device={device!r} out")
-    settings = RunSettings(device, seed, file, train=train, training=step, stats=stats, latency=latency, peaks=latency)
+    settings = RunSettings(
+        device,
+        seed,
+        file,
+        train=train,
+        training=step,
+        alternatives=step is not None,
+        stats=stats,
+        latency=latency,
+        peaks=latency,
+    )
     if not isinstance(target, str | os.PathLike):
         return inspect_module(target, inputs, keywords, settings, past, stored)
     given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past, stored=stored)

@@ -381,7 +381,14 @@ def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple
     if settings.device in ("auto", "meta"):
         with without_garbage_collection():
             # The subject is freed while garbage collection, which would first walk through it, is still off.
-            report, picture = make().report(), None
+            subject, picture = make(), None
+            report = subject.report()
+            if settings.alternatives and report.training is not None:
+                from fwdscope.run.alternatives import alternatives
+
+                found = tuple(alternatives(subject, report))
+                report = replace(report, training=replace(report.training, alternatives=found))
+            del subject
     else:
         with without_garbage_collection():
             subject = make()

@@ -123,8 +123,9 @@ class RunSettings(DeviceSettings):
 
     device: str | None = "auto"
     train: bool = False
-    # A training step instead of a forward.
+    # A training step instead of a forward; and whether others are tried that may hold less.
     training: TrainingSettings | None = None
+    alternatives: bool = False
     stats: bool = True
     latency: bool = True
     # Whether the device's peaks may be measured if none are published.

@@ -150,7 +150,7 @@ def inspect(
         settings = RunSettings(
             "auto" if chosen is None and (watch or step or on is not None or past or weights_dtype) else chosen,
             seed, weights, weights_partial, train=train, training=step, stats=not no_stats,
-            latency=not (no_latency or draws), show=show, depth=depth,
+            alternatives=step is not None, latency=not (no_latency or draws), show=show, depth=depth,
         )  # fmt: skip
         inspected, largest = _with_batches(inspected, batch, settings, accelerators, watch or show is not None)
         check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])

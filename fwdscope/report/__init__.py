@@ -35,7 +35,7 @@ from fwdscope.report.report import (
     parse_json,
     quantile,
 )
-from fwdscope.report.training import PHASES, STEP_FIGURES, Backward, Moment, Phase, TrainingStep
+from fwdscope.report.training import PHASES, STEP_FIGURES, Alternative, Backward, Moment, Phase, TrainingStep
 
 __all__ = [
     "CONVENTION",
@@ -45,6 +45,7 @@ __all__ = [
     "STEP_FIGURES",
     "VERSION",
     "ActivationStats",
+    "Alternative",
     "Backward",
     "CachedTensor",
     "Environment",

@@ -61,6 +61,17 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """What a training step would hold and compute with another option, as the command line has it."""
+
+    option: str
+    kind: Literal["optimizer", "checkpoint", "autocast"]
+    peak_memory: int
+    saved_bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
 class TrainingStep:
     """A training step after the first: the optimizer has its state, and the gradients of the step before are freed.
 
@@ -99,6 +110,9 @@ class TrainingStep:
     recomputed_flops: int = lean(0)
     # Bytes that the forward of one micro-batch does not keep for this.
     recomputed_bytes: int = lean(0)
+
+    # Steps that may hold less.
+    alternatives: tuple[Alternative, ...] = lean(())
 
     def phase(self, name: PhaseName) -> Phase:
         """A part of the step."""

@@ -131,6 +131,10 @@ class Subject(ABC):
         """The same network, looked at in another mode or behind earlier positions."""
 
     @abstractmethod
+    def trace_as(self, training: Training) -> Trace:
+        """The trace of this very network in a mode or a training step."""
+
+    @abstractmethod
     def trace_every_copy(self) -> Trace:
         """The trace in which each of the equal copies of a stack has nodes of its own."""
 
@@ -201,10 +205,7 @@ class SpecSubject(Subject):
         with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
             self.network = build(checked, inputs, getattr(torch, dtype), training=bool(training))
-            try:
-                self.trace = trace(self.network, None if past else recorder_of(training, repeats=True), past=past)
-            except CopiesDifferError:
-                self.trace = trace(self.network, recorder_of(training))
+            self.trace = trace(self.network, past=past) if past else self.trace_as(training)
         self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
 
     def report(self) -> Report:
@@ -234,6 +235,13 @@ class SpecSubject(Subject):
     def again(self, training: Training, past: int = 0) -> SpecSubject:
         """Built again."""
         return SpecSubject(self.checked, self.feeds, self.dtype, training, past=past)
+
+    def trace_as(self, training: Training) -> Trace:
+        """Built as it is."""
+        try:
+            return trace(self.network, recorder_of(training, repeats=True))
+        except CopiesDifferError:
+            return trace(self.network, recorder_of(training))
 
     def trace_every_copy(self) -> Trace:
         """A further run on meta, if copies were repeated in the first."""
@@ -344,6 +352,11 @@ class ModuleSubject(Subject):
     def again(self, training: Training, past: int = 0) -> ModuleSubject:
         """Traced again."""
         return ModuleSubject(self.call, training, self.make, past=past)
+
+    def trace_as(self, training: Training) -> Trace:
+        """Traced again."""
+        module, args, kwargs = self.call
+        return trace_module(module, args, kwargs, training=training, only_on_meta=self.device == "meta")[0]
 
     def trace_every_copy(self) -> Trace:
         """The trace itself: every call of a module is recorded."""

@@ -245,6 +245,9 @@ class RecordedStep:
     peak: Levels
     peak_part: PhaseName
     peak_node: Node | None
+    # The parameters that got a gradient, and the bytes alive when the optimizer begins.
+    with_gradient: Sequence[Tensor]
+    before_optimizer: int
 
 
 class SharedWeightWritten(Exception):  # noqa: N818 - the module is copied whole, and runs again

@@ -363,7 +363,7 @@ class StepRecorder(Recorder):
         levels, part, at = self.top
         self.step = RecordedStep(
             self.settings, name, tuple(parts), adds, stepped.state, stepped.master, sizes(with_gradient)[2],
-            sizes(self.targets)[2], saved, levels, part, owners.get(id(at)),
+            sizes(self.targets)[2], saved, levels, part, owners.get(id(at)), with_gradient, self.memory.live,
         )  # fmt: skip
         for parameter in trained:
             parameter.grad = None
