@@ -23,6 +23,7 @@ from fwdscope.cli.options import (
     Optimizer,
     Output,
     Sets,
+    StepAutocast,
     Training,
     TrainOnly,
     content_of,
@@ -62,6 +63,7 @@ def diff(
     optimizer: Optimizer = None,
     train_only: TrainOnly = None,
     checkpoint: Checkpoint = None,
+    autocast: StepAutocast = None,
     accumulate: Accumulate = None,
     master_weights: MasterWeights = False,
     format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
@@ -91,7 +93,7 @@ def diff(
         sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
         given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
-                 "accumulate": accumulate, "master_weights": master_weights}  # fmt: skip
+                 "accumulate": accumulate, "autocast": autocast, "master_weights": master_weights}  # fmt: skip
         step = training_of(training, given, {})
         names = [name for _, name, _ in sides]
         reports: list[Report] = []

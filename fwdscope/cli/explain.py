@@ -28,6 +28,7 @@ from fwdscope.cli.options import (
     Past,
     Seed,
     Sets,
+    StepAutocast,
     Training,
     TrainOnly,
     WeightsFile,
@@ -66,6 +67,7 @@ def explain(
     optimizer: Optimizer = None,
     train_only: TrainOnly = None,
     checkpoint: Checkpoint = None,
+    autocast: StepAutocast = None,
     device: Device = None,
     seed: Seed = 0,
     weights: WeightsFile = None,
@@ -97,7 +99,8 @@ def explain(
             raise InputError("--past has no numbers of earlier positions: leave --value out")
         elif device == "meta" and "device" not in unasked:
             raise InputError("--device meta has no numbers, only shapes: leave it out to run on the CPU")
-        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint}
+        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
+                 "autocast": autocast}  # fmt: skip
         step = training_of(training, given, {"value": value, "past": past})
         with show_progress("loading torch") as report_progress:
             subject = make_subject(inspected, step or False, on_progress=report_progress)

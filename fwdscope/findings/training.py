@@ -66,15 +66,20 @@ def _optimizer(network: RowGraph) -> Iterator[Finding]:
 
 
 @check
-def _checkpoint(network: RowGraph) -> Iterator[Finding]:
-    """What it costs and saves to compute the blocks of stacks again."""
+def _activations(network: RowGraph) -> Iterator[Finding]:
+    """What it saves, and costs, to compute the blocks of stacks again, or in a smaller dtype."""
     step = network.report.training
-    for one in _lower(step, "checkpoint"):
+    for one in (*_lower(step, "checkpoint"), *_lower(step, "autocast")):
         assert step is not None
         less = units.byte_size(step.peak_memory - one.peak_memory)
         kept = f"keeps {units.byte_size(one.saved_bytes)} of {units.byte_size(step.saved_bytes)}"
-        cost = f"{units.count(one.flops - step.flops)} FLOPs more ({units.share(one.flops / step.flops - 1)})"
-        yield Finding("note", f"checkpointing the blocks {kept}: {less} less at the peak, for {cost}", None, one.option)
+        how = "checkpointing the blocks" if one.kind == "checkpoint" else "autocast to bfloat16"
+        text = f"{how} {kept}: {less} less at the peak"
+        if one.kind == "checkpoint":
+            text += (
+                f", for {units.count(one.flops - step.flops)} FLOPs more ({units.share(one.flops / step.flops - 1)})"
+            )
+        yield Finding("note", text, None, one.option)
 
 
 def _lower(step: TrainingStep | None, kind: str) -> list[Alternative]:

@@ -11,6 +11,7 @@ PhaseName = Literal["forward", "loss", "backward", "optimizer"]
 PHASES: tuple[PhaseName, ...] = ("forward", "loss", "backward", "optimizer")
 
 
+AlternativeKind = Literal["optimizer", "checkpoint", "autocast"]
 # The figures of a step that expectations, baselines and comparisons name.
 STEP_FIGURES = ("train_memory", "saved_activations", "train_flops")
 
@@ -65,7 +66,7 @@ class Alternative:
     """What a training step would hold and compute with another option, as the command line has it."""
 
     option: str
-    kind: Literal["optimizer", "checkpoint", "autocast"]
+    kind: AlternativeKind
     peak_memory: int
     saved_bytes: int
     flops: int

@@ -1,6 +1,6 @@
-"""Training steps that may hold less than the one in a report: with other optimizers, with blocks computed again.
+"""Training steps that may hold less than the one in a report: with other optimizers, checkpointed, under autocast.
 
-An optimizer is stepped on meta for the parameters that have a gradient; checkpointing is a further step of the network.
+An optimizer is stepped on meta for the parameters that have a gradient; the others are further steps of the network.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from fwdscope.report import Alternative, Report, TrainingStep
+from fwdscope.report.training import AlternativeKind
 from fwdscope.run.subject import Subject
 from fwdscope.settings import TrainingSettings
 from fwdscope.trace.optimizers import step_optimizer
@@ -37,15 +38,19 @@ def alternatives(subject: Subject, report: Report) -> Iterator[Alternative]:
         return
     if step.state_bytes >= LEAST_STATE * step.peak_memory:
         yield from _optimizers(subject, step, settings)
-    if step.peak_saved < LEAST_SAVED * step.peak_memory or settings.checkpoint:
+    if step.peak_saved < LEAST_SAVED * step.peak_memory or subject.trace.root.count_operators() > MOST_OPERATORS:
         return
-    patterns = repeated_blocks(report)
-    if patterns and subject.trace.root.count_operators() <= MOST_OPERATORS:
-        trace = subject.trace_as(replace(settings, checkpoint=patterns))
-        other = step_of(trace, (), report.totals)
-        if other is not None:
-            option = " ".join(f"--checkpoint {shlex.quote(pattern)}" for pattern in patterns)
-            yield Alternative(option, "checkpoint", other.peak_memory, other.saved_bytes, other.flops)
+    patterns, tried = repeated_blocks(report), dict[str, TrainingSettings]()
+    if patterns and not settings.checkpoint:
+        option = " ".join(f"--checkpoint {shlex.quote(pattern)}" for pattern in patterns)
+        tried[option] = replace(settings, checkpoint=patterns)
+    if settings.autocast is None and subject.dtype == "float32":
+        tried["--autocast bf16"] = replace(settings, autocast="bfloat16")
+    for option, other in tried.items():
+        found = step_of(subject.trace_as(other), (), report.totals)
+        if found is not None:
+            kind: AlternativeKind = "autocast" if other.autocast != settings.autocast else "checkpoint"
+            yield Alternative(option, kind, found.peak_memory, found.saved_bytes, found.flops)
 
 
 def _optimizers(subject: Subject, step: TrainingStep, settings: TrainingSettings) -> Iterator[Alternative]:

@@ -31,18 +31,30 @@ def test_another_optimizer_holds_what_its_own_step_does(report: Report, optimize
     assert (found.peak_memory, found.saved_bytes, found.flops) == (other.peak_memory, other.saved_bytes, other.flops)
 
 
-def test_checkpointed_blocks_hold_and_cost_what_their_own_step_does(report: Report) -> None:
+@pytest.mark.parametrize(
+    ("option", "settings"),
+    [
+        ("--checkpoint 'layer?.*'", TrainingSettings(checkpoint=("layer?.*",))),
+        ("--autocast bf16", TrainingSettings(autocast="bfloat16")),
+    ],
+)
+def test_less_saved_holds_and_costs_what_its_own_step_does(
+    report: Report, option: str, settings: TrainingSettings
+) -> None:
     assert report.training is not None
-    (found,) = (one for one in report.training.alternatives if one.kind == "checkpoint")
-    assert found.option == "--checkpoint 'layer?.*'"
-    other = fwdscope.inspect("resnet18", variables={"B": 8}, training={"checkpoint": "layer?.*"}).training
+    (found,) = (one for one in report.training.alternatives if one.option == option)
+    other = inspect_target(Target("resnet18", {"B": "8"}), RunSettings(training=settings))[0].training
     assert other is not None
     assert (found.peak_memory, found.saved_bytes, found.flops) == (other.peak_memory, other.saved_bytes, other.flops)
     assert found.peak_memory < report.training.peak_memory
-    texts = [finding.text for finding in findings(report)]
-    assert any(text.startswith("checkpointing the blocks keeps") for text in texts)
+
+
+def test_findings_name_what_holds_less(report: Report) -> None:
+    advice = {finding.advice: finding.text for finding in findings(report)}
+    assert advice["--checkpoint 'layer?.*'"].startswith("checkpointing the blocks keeps")
+    assert advice["--autocast bf16"].startswith("autocast to bfloat16 keeps")
     # Two numbers a parameter for AdamW, of 46.8 MB each.
-    assert any(text.startswith("the optimizer's state is") and "with sgd" in text for text in texts)
+    assert "with sgd" in advice["--optimizer NAME"]
 
 
 def test_a_small_step_is_not_tried_again() -> None:
