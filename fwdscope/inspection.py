@@ -181,7 +181,7 @@ def with_largest_batch(
     @functools.cache
     def peak(batch: int) -> int:
         on_progress(f"a batch of {batch:,}")
-        report = inspect_target(with_batch(target, batch), settings)[0]
+        report = inspect_target(with_batch(target, batch), replace(settings, alternatives=False))[0]
         needed = report.training.peak_memory if report.training is not None else report.totals.peak_memory
         if needed is None:
             raise InputError(f"--batch max: the memory that {target.text} needs is not known")

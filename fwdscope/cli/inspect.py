@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -102,6 +102,7 @@ def inspect(
     accumulate: opt.Accumulate = None,
     autocast: opt.StepAutocast = None,
     master_weights: opt.MasterWeights = False,
+    measured_step: opt.MeasuredTime = None,
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Leave out the times.")] = False,
     show: Annotated[str | None, typer.Option(metavar="PATH", help=_SHOW)] = None,
@@ -134,17 +135,17 @@ def inspect(
                  "accumulate": accumulate, "autocast": autocast, "master_weights": master_weights}  # fmt: skip
         step = opt.training_of(training, given, others)
         if vary:
-            others = {"show": show, "weights": weights, "partial": partial, "batch": batch}
-            refuse_with_vary({**view, "on": None, "device": chosen, **others})
+            single = {"show": show, "weights": weights, "batch": batch, "measured-step": measured_step}
+            refuse_with_vary({**view, "on": None, "device": chosen, "partial": partial, **single})
             settings = RunSettings("auto", train=train, training=step)
-            inspect_at_sizes(inspected[0], vary, settings, on, _find_accelerators(on), strict, format_, output)
+            inspect_at_sizes(inspected[0], vary, settings, on, _find_hardware(on).accelerators, strict, format_, output)
             return
         form = _check_view(show, format_, output, view)
         if watch and output is not None:
             raise InputError(f"--watch shows the report on the screen: leave -o {output} out")
         if weights_partial and weights is None:
             raise InputError("--weights-partial is for a file of weights: add --weights FILE")
-        accelerators = _find_accelerators(on)
+        hardware = _find_hardware(on, measured_step)
         # A picture needs no times.
         draws = show is not None and form not in _WITH_STRIPS
         settings = RunSettings(
@@ -152,7 +153,7 @@ def inspect(
             seed, weights, weights_partial, train=train, training=step, stats=not no_stats,
             alternatives=step is not None, latency=not (no_latency or draws), show=show, depth=depth,
         )  # fmt: skip
-        inspected, largest = _with_batches(inspected, batch, settings, accelerators, watch or show is not None)
+        inspected, largest = _with_batches(inspected, batch, settings, hardware, watch or show is not None)
         check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])
         if draws:
             _write_picture(look_at(inspected[0], settings), output)
@@ -160,10 +161,10 @@ def inspect(
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         options = Options(depth, names, None, "", output is not None and form == "json", sort, top, colour=colour)
         if watch:
-            options = options._replace(target=_command_line(inspected[0], chosen, on, settings))
+            options = options._replace(target=_command_line(inspected[0], chosen, on, settings, measured_step))
 
             def draw(report: Report, options: Options) -> str:
-                return _text([("", _with_estimates(inspected[0], report, accelerators, on or ""), options)], form, None)
+                return _text([("", _with_estimates(inspected[0], report, hardware), options)], form, None)
 
             watch_spec(inspected[0], settings, not no_cache, draw, options)
         try:
@@ -174,8 +175,8 @@ def inspect(
             raise
         shown: list[NamedReport] = []
         for target, report in found:
-            again = options._replace(target=_command_line(target, chosen, on, settings))
-            report = _with_estimates(target, report, accelerators, on or "", largest.get(id(target)))
+            again = options._replace(target=_command_line(target, chosen, on, settings, measured_step))
+            report = _with_estimates(target, report, hardware, largest.get(id(target)))
             shown.append((target.text, report, again))
         _write(shown, form, output)
         code = WRONG_INPUT if len(found) < len(inspected) else _exit_code(found, strict)
@@ -255,23 +256,39 @@ def _inspect_all(
     return found, False
 
 
-def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
-    """The devices of ``--on H100,T4`` or ``--on all``. Raises InputError for an unknown name."""
-    if names is None:
-        return ()
-    from fwdscope.device.table import UnknownAcceleratorError, accelerators_of
+class _Hardware(NamedTuple):
+    """The devices of ``--on``, with ``all`` the fastest first; how many of one, and the seconds of a step on these."""
+
+    accelerators: tuple[Accelerator, ...] = ()
+    fastest_first: bool = False
+    number: int = 1
+    seconds: float | None = None
+
+
+def _find_hardware(on: str | None, seconds: float | None = None) -> _Hardware:
+    """The devices of ``--on H100,T4``, ``--on all`` or ``--on H100x8``. Raises InputError for an unknown name."""
+    names = [name.strip() for name in on.split(",")] if on is not None else []
+    if seconds is not None and (len(names) != 1 or names[0].lower() == "all"):
+        raise InputError("--measured-step needs the device that the step ran on, and how many of them: --on H100x8")
+    if on is None:
+        return _Hardware()
+    from fwdscope.device.table import UnknownAcceleratorError, accelerators_in, accelerators_of
 
     try:
-        return accelerators_of([name.strip() for name in names.split(",")])
+        number = accelerators_in(names[0])[1] if len(names) == 1 and names[0].lower() != "all" else 1
+        if number > 1 and seconds is None:
+            raise InputError(f"--on {on}: several devices are for the utilisation of a --measured-step; leave ×N out")
+        found = (accelerators_in(names[0])[0],) if number > 1 else accelerators_of(names)
     except UnknownAcceleratorError as error:
-        raise InputError(f"--on {names}: {error}") from None
+        raise InputError(f"--on {on}: {error}") from None
+    return _Hardware(found, "all" in [name.lower() for name in names], number, seconds)
 
 
 def _with_batches(
     targets: list[Target],
     batch: int | str | None,
     settings: RunSettings,
-    accelerators: tuple[Accelerator, ...],
+    hardware: _Hardware,
     is_other: bool,
 ) -> tuple[list[Target], dict[int, LargestBatch]]:
     """The targets with another batch size; if that is ``max``, the largest one that fits into a device's memory.
@@ -286,7 +303,8 @@ def _with_batches(
         target.refuse_report(", whose sizes are fixed: --batch needs the spec")
     if isinstance(batch, int):
         return [with_batch(target, batch) for target in targets], {}
-    if len(accelerators) != 1 or settings.device not in ("auto", "meta") or is_other:
+    accelerators, _, number, _ = hardware
+    if len(accelerators) != 1 or number > 1 or settings.device not in ("auto", "meta") or is_other:
         raise InputError("--batch max finds what fits into one device's memory, without a run: add --on H100")
     memory = accelerators[0].peaks("float32").memory
     if memory is None:
@@ -296,19 +314,19 @@ def _with_batches(
     return [target for target, _ in found], {id(target): largest for target, largest in found}
 
 
-def _with_estimates(
-    target: Target,
-    report: Report,
-    accelerators: tuple[Accelerator, ...],
-    on: str,
-    largest: LargestBatch | None = None,
-) -> Report:
+def _with_estimates(target: Target, report: Report, hardware: _Hardware, largest: LargestBatch | None = None) -> Report:
     """The report with the estimates of ``--on``; with ``all``, the fastest devices first."""
     from fwdscope.report.roofline import estimate, fastest_first, with_least
-    from fwdscope.report.throughput import dtype_of_products
+    from fwdscope.report.throughput import dtype_of_products, measured_step
 
-    if accelerators:
-        dtype = dtype_of_products(report)
+    accelerators, dtype = hardware.accelerators, dtype_of_products(report)
+    if hardware.seconds is not None:
+        if report.training is None:
+            raise InputError("--measured-step is of a training step: add --training")
+        peaks = accelerators[0].peaks(dtype)
+        found = measured_step(report, report.training, hardware.seconds, peaks, hardware.number)
+        report = replace(report, measured_step=found)
+    if accelerators and hardware.number == 1:
         report = replace(report, estimates=tuple(estimate(report, one.peaks(dtype)) for one in accelerators))
         if len(report.estimates) == 1:
             report = with_least(report, report.estimates[0].peaks)
@@ -317,7 +335,7 @@ def _with_estimates(
             from fwdscope.inspection import with_generation
 
             report = with_generation(target, report)
-    return fastest_first(report) if "all" in [name.strip().lower() for name in on.split(",")] else report
+    return fastest_first(report) if hardware.fastest_first else report
 
 
 def _exit_code(found: list[tuple[Target, Report]], strict: bool) -> int:
@@ -331,7 +349,9 @@ def _exit_code(found: list[tuple[Target, Report]], strict: bool) -> int:
     return FELL_SHORT * (any(report.shortfalls for report in reports) or any(broken))
 
 
-def _command_line(target: Target, device: str | None, on: str | None, settings: RunSettings) -> str:
+def _command_line(
+    target: Target, device: str | None, on: str | None, settings: RunSettings, seconds: float | None
+) -> str:
     """The target and the options that decide the figures of the report."""
     options = {
         "--dtype": target.dtype if target.dtype != "float32" else None,
@@ -342,6 +362,7 @@ def _command_line(target: Target, device: str | None, on: str | None, settings: 
         "--seed": settings.seed or None,
         "--train": settings.train,
         **(settings.training.options() if settings.training else {}),
+        "--measured-step": None if seconds is None else f"{seconds:.6g}s",
         "--no-stats": not settings.stats,
         "--no-latency": not settings.latency,
     }

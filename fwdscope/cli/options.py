@@ -16,7 +16,7 @@ from fwdscope.limits import LIMITS, limit
 from fwdscope.settings import DTYPES, LOSSES, TrainingSettings, dtype_name
 from fwdscope.storage import Format, parse_format
 from fwdscope.targets import Target, find_spec
-from fwdscope.units import positions
+from fwdscope.units import Figure, positions
 
 _NETWORK = (
     "A spec file (FILE@REV in git, - from stdin), the name of a spec that ships with fwdscope, or a PyTorch model: "
@@ -107,6 +107,23 @@ WeightsFormat = Annotated[
 ]
 CacheFormat = Annotated[
     Format | None, typer.Option("--kv-dtype", parser=_parse_format, metavar="FORMAT", help=_KV_DTYPE)
+]
+_MEASURED = "How long a step of --training took on --on H100x8: says MFU and HFU, the shares of the peak that it used."
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        found = Figure.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    seconds = (found.low + found.high) / 2 if found.low is not None and found.high is not None else 0
+    if found.measure != "seconds" or not 1e-9 <= seconds <= 1e9:
+        raise typer.BadParameter(f"{text!r}: expected a time, as 0.41s or 410ms")
+    return float(seconds)
+
+
+MeasuredTime = Annotated[
+    float | None, typer.Option("--measured-step", parser=_parse_seconds, metavar="TIME", help=_MEASURED)
 ]
 _BATCH = "Batch size; with max the largest that fits into the memory of the device of --on."
 

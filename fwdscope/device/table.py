@@ -136,6 +136,17 @@ def accelerator(text: str) -> Accelerator:
     raise UnknownAcceleratorError(f"no published figures for {text.strip() or 'an empty name'}: {help}")
 
 
+def accelerators_in(text: str) -> tuple[Accelerator, int]:
+    """The device and the number of them that a text means: ``H100x8``; one without a number."""
+    try:
+        return accelerator(text), 1
+    except UnknownAcceleratorError:
+        several = re.fullmatch(r"(?P<name>.+?)\s*[x×*]\s*(?P<number>[1-9]\d{0,6})", text.strip())
+        if several is None:
+            raise
+        return accelerator(several["name"]), int(several["number"])
+
+
 def published(torch_name: str) -> Accelerator | None:
     """The device with this name in torch; None if the table does not have exactly this one.
 

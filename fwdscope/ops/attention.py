@@ -35,6 +35,17 @@ def _attention(
     yield macs("weights · value", "B·H·L·S·V", **scores, V=v.shape[-1])
 
 
+def masked_macs(op: Op, macs: int) -> int:
+    """How many MACs of an attention, or of its backward, are on scores that ``is_causal`` masks."""
+    is_backward = op.name.endswith("_backward")
+    if not (op.at(11) if is_backward else op.at(5) or op.keyword("is_causal")):
+        return 0
+    queries, keys = (op.operand(is_backward + i).shape[-2] for i in (0, 1))
+    diagonal = min(queries, keys)
+    needed = diagonal * (diagonal + 1) // 2 + (queries - diagonal) * keys
+    return macs - macs * needed // (queries * keys)
+
+
 # The positions of the mask (None: given by keyword) and of dropout_p in each variant.
 _VARIANTS: dict[str, tuple[int | None, int]] = {
     "aten.scaled_dot_product_attention": (3, 4),  # torch.nn.functional's, before a kernel is chosen
@@ -101,6 +112,10 @@ def product_of_scores(query: Operand, key: Operand, value: Operand) -> dict[str,
     """The sizes of query (B, L, E), key (B, S, E) and value (B, S, V), with all heads in B."""
     queries, width = query.shape[-2:]
     return {"B": math.prod(query.shape[:-2]), "L": queries, "S": key.shape[-2], "E": width, "V": value.shape[-1]}
+
+
+# Every operator that is an attention.
+ATTENTIONS = frozenset((*_VARIANTS, "higher_order.flex_attention"))
 
 
 @rule("higher_order.flex_attention", traffic=_traffic)

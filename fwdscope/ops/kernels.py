@@ -43,7 +43,7 @@ class _FusedAttention(torch.autograd.Function):
         with without_modes():
             dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
             log_sums = torch.empty(query.shape[:-1], dtype=dtype, device=query.device)
-        ctx.watch, ctx.dropped = watch, dropped
+        ctx.watch, ctx.dropped, ctx.is_causal = watch, dropped, keywords.get("is_causal", False)
         ctx.save_for_backward(*inputs, result, log_sums)
         return result
 
@@ -55,7 +55,7 @@ class _FusedAttention(torch.autograd.Function):
             # The kernel gives those of query, key and value at once. On meta empty_like would import dynamo.
             given = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in saved[: 4 if needed[3] else 3]]
         places = [None if x is None else operand(x) for x in (query, key, value, mask, result, log_sums)]
-        arguments = (operand(grads[0]), *places, None, None, ctx.dropped, tuple(needed))
+        arguments = (operand(grads[0]), *places, None, None, ctx.dropped, tuple(needed), ctx.is_causal)
         op = Op(_BACKWARD, "default", arguments, (), tuple(map(operand, given)))
         ctx.watch.report(record_of(op), ((*grads, *[x for x in saved if x is not None]), {}), given)
         return None, None, None, *(x if n else None for x, n in zip([*given, None][:4], needed, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fwdscope import units
 from fwdscope.printable import printable
 from fwdscope.render.lines import Line, paragraph
-from fwdscope.render.rows import BROKEN, UNKNOWN
+from fwdscope.render.rows import AT_LEAST, BROKEN, UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.render.training import parts_of_peak
 from fwdscope.report import Estimate, Peaks, Report
@@ -26,6 +26,7 @@ _LEGEND = (
 def lines(report: Report, width: int) -> Iterator[Line]:
     """The report's estimates, if it has any."""
     found = report.estimates
+    yield from _measured_step(report, width)
     if not found:
         return
     if len(found) == 1:
@@ -40,6 +41,43 @@ def lines(report: Report, width: int) -> Iterator[Line]:
         yield from _paragraph(_LEGEND, width, "dim")
     if report.uncounted:
         yield from _paragraph("operators without a counting rule are not included", width, "red")
+
+
+def _measured_step(report: Report, width: int) -> Iterator[Line]:
+    """The utilisation by a step that was measured."""
+    found, step, many = report.measured_step, report.training, items(report)
+    if found is None or step is None:
+        return
+    number, item = many or (1, "steps")
+    each = " each" * (found.devices > 1)
+    devices = f"{units.exact(found.devices)} × " * (found.devices > 1) + printable(found.peaks.name)
+    peak = f"{found.peaks.dtype}, {rates(found.peaks)}{each}"
+    answer = f"{units.seconds(found.seconds)} a step on {devices}"
+    rate = f": {units.count(number / found.seconds)} {item}/s" * bool(many)
+    (first, *rest) = _paragraph(f"{answer}{rate} ({peak})", width, "")
+    text = "".join(piece for piece, _ in first)
+    yield from (((text[: len(answer)], "bold"), (text[len(answer) :], "")), *rest)
+
+    def used(name: str, share: float | None, flops: int) -> str:
+        return f"{name} {UNKNOWN if share is None else units.share(share)}, {units.count(flops / number)}"
+
+    model = "6 for each MAC of the forward"
+    if item == "tokens":
+        model = "6 for each parameter and for each MAC of attention (PaLM, appendix B)"
+    model += ", as if all parameters were trained" * (report.totals.trainable_params < report.totals.params)
+    again = ", with what is recomputed" * bool(step.recomputed_flops)
+    sign = f"{AT_LEAST} " * bool(step.uncounted)
+    mfu, hfu = used("MFU", found.mfu, found.model_flops), sign + used("HFU", found.hfu, found.hardware_flops)
+    texts = [
+        f"{mfu} model FLOPs a {item[:-1]}: {model}",
+        f"{hfu} FLOPs a {item[:-1]} as counted{again}",
+    ]
+    if step.masked_macs:
+        mfu = used("MFU", found.mfu_needed, found.model_flops_needed)
+        hfu = used("HFU", found.hfu_needed, found.hardware_flops_needed)
+        texts.append(f"without the scores that causal attention masks: {mfu} FLOPs a {item[:-1]}  ·  {hfu}")
+    for text in texts:
+        yield from _paragraph(f"  {text}", width, "")
 
 
 def heading(found: Sequence[Estimate]) -> str:

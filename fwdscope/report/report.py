@@ -461,6 +461,29 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class MeasuredStep:
+    """How much of their peak devices used in a training step that took so long.
+
+    Model FLOPs are those of PaLM's appendix B (Chowdhery et al. 2022): six for each token and parameter, and six for
+    each MAC of attention in the forward; without tokens, six for each MAC of the forward. Hardware FLOPs are those that
+    are counted here, with what is recomputed. ``needed`` leaves out the scores that causality masks. The utilisations,
+    MFU and HFU, are None if the peak is not known.
+    """
+
+    seconds: Seconds
+    devices: int
+    peaks: Peaks
+    model_flops: int
+    model_flops_needed: int
+    hardware_flops: int
+    hardware_flops_needed: int
+    mfu: float | None
+    mfu_needed: float | None
+    hfu: float | None
+    hfu_needed: float | None
+
+
+@dataclass(frozen=True)
 class Environment:
     """The versions that made the report."""
 
@@ -512,6 +535,8 @@ class Report(Paged):
     estimates: tuple[Estimate, ...] = ()
     # The training step that the forward is part of, if one was asked for.
     training: TrainingStep | None = None
+    # How long that step took somewhere, if it was given.
+    measured_step: MeasuredStep | None = None
     # Small pictures of outputs, in order of execution, if the run was to draw them all.
     strips: tuple[Strip, ...] = ()
     convention: str = CONVENTION

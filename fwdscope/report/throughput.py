@@ -1,10 +1,12 @@
-"""How many samples or tokens a forward or a training step takes, read off its report."""
+"""How many samples or tokens a forward or a training step takes, and the share of the peak that a measured one used."""
 
 from __future__ import annotations
 
 import math
 
-from fwdscope.report.report import Report
+from fwdscope.report.report import MeasuredStep, Peaks, Report
+from fwdscope.report.roofline import estimate
+from fwdscope.report.training import TrainingStep
 
 
 def batch_of(report: Report) -> int | None:
@@ -31,3 +33,23 @@ def items(report: Report) -> tuple[int, str] | None:
 def dtype_of_products(report: Report) -> str:
     """The dtype that matrix products run in: that of the report, unless autocast casts to another."""
     return (report.training and report.training.autocast) or report.dtype
+
+
+def measured_step(report: Report, step: TrainingStep, seconds: float, peaks: Peaks, devices: int) -> MeasuredStep:
+    """The utilisation of some devices by the step of a report, which took so many seconds."""
+    sums, found = report.totals, items(report)
+    attention, masked = 6 * step.attention_macs, 6 * step.masked_macs
+    if found is not None and found[1] == "tokens":
+        model = 6 * (sums.active_params or sums.params) * found[0] + attention
+    else:
+        model = 6 * step.phase("forward").macs
+    hardware, hidden = step.flops, 2 * (step.masked_macs + step.masked_backward_macs)
+    # Convolutions may have a peak of their own: the least time of all arithmetic has each at its own.
+    least = estimate(report, peaks).compute_seconds
+    peak = hardware / least if least else None
+
+    def share(flops: int) -> float | None:
+        return flops / (seconds * devices * peak) if peak else None
+
+    flops = (model, model - masked, hardware, hardware - hidden)
+    return MeasuredStep(seconds, devices, peaks, *flops, *map(share, flops))

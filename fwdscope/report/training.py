@@ -111,7 +111,10 @@ class TrainingStep:
     recomputed_flops: int = lean(0)
     # Bytes that the forward of one micro-batch does not keep for this.
     recomputed_bytes: int = lean(0)
-
+    # MACs of attention in the forward, those of them on scores that causality masks, and such of the backward.
+    attention_macs: int = lean(0)
+    masked_macs: int = lean(0)
+    masked_backward_macs: int = lean(0)
     # Steps that may hold less.
     alternatives: tuple[Alternative, ...] = lean(())
 

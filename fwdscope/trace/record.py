@@ -248,6 +248,8 @@ class RecordedStep:
     # The parameters that got a gradient, and the bytes alive when the optimizer begins.
     with_gradient: Sequence[Tensor]
     before_optimizer: int
+    # By the identity of a node's operators, the MACs of batched products of two activations among them.
+    written_out: dict[int, int]
 
 
 class SharedWeightWritten(Exception):  # noqa: N818 - the module is copied whole, and runs again

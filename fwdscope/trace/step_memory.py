@@ -56,6 +56,10 @@ class StepMemory(Memory):
         """The bytes alive, with more that nothing follows, and those of each kind."""
         return Levels(self.live + more, *self.sums.values())
 
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a weight, an input or a view of one, or a weight that autocast has cast."""
+        return self.excludes(tensor) or any(self.kinds.get(key) == "cast" for key in storage_ids(tensor))
+
     def size(self, key: int) -> int:
         """The bytes of a storage that is alive, else 0."""
         return self._storages.get(key, (0, 0))[1]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from fwdscope.errors import InputError
 from fwdscope.model.events import StepStart
+from fwdscope.ops.attention import ATTENTIONS, masked_macs
 from fwdscope.ops.autocast import Autocast
 from fwdscope.ops.dispatch import OpRecord, run
 from fwdscope.ops.nested import named
@@ -41,6 +42,7 @@ from fwdscope.trace.patterns import find_checkpointed, freeze_others
 from fwdscope.trace.record import NOTHING, Levels, Node, Part, RecordedStep, Recorder, Trace, sum_figures
 from fwdscope.trace.step_memory import CopiesDifferError, CopiesOfStep, NextCopy, StepMemory, empty_bytes
 
+_BATCHED = ("aten.bmm", "aten.baddbmm")
 _ADD, _ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
 
 
@@ -60,6 +62,8 @@ class StepRecorder(Recorder):
         self.lists: list[list[OpRecord]] = []
         # The operators of the backward of each of these lists.
         self.backwards: dict[int, list[OpRecord]] = {}
+        # In each of these lists, the MACs of batched products of two activations: attention that is written out.
+        self.written_out: dict[int, int] = {}
         # The storages that are kept for the backward, and the list of the first step that keeps them.
         self.keepers: dict[int, list[OpRecord]] = {}
         # All storages that were kept, in order, and those of weights that autocast has cast; their numbers, that of all
@@ -162,6 +166,8 @@ class StepRecorder(Recorder):
         if self.part == "forward":
             super().op(record, arguments, result)
             home = self.here()
+            if record.op.name in _BATCHED and not any(map(self.memory.is_weight, arguments[0][-2:])):
+                self.written_out[id(home)] = self.written_out.get(id(home), 0) + record.figures[0]
         else:
             if self.restored is not None and self.again is None:
                 node, made = self.restored
@@ -364,6 +370,7 @@ class StepRecorder(Recorder):
         self.step = RecordedStep(
             self.settings, name, tuple(parts), adds, stepped.state, stepped.master, sizes(with_gradient)[2],
             sizes(self.targets)[2], saved, levels, part, owners.get(id(at)), with_gradient, self.memory.live,
+            self.written_out,
         )  # fmt: skip
         for parameter in trained:
             parameter.grad = None
@@ -487,12 +494,32 @@ def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], tot
             row = None if node is None else index.get(node)
             curve.append(Moment(name, row, always + live, accumulated + gradients, saved, casts))
     peak, settings, repeated = step.peak, step.settings, trace.root.recomputed_cost()
+    attention, masked, masked_backward = (times * macs for macs in _attention(trace, step))
     return TrainingStep(
         step.loss, settings.optimizer, tuple(phases), step.gradients, step.state, step.targets, step.saved,
         always + peak.live, step.peak_part, None if step.peak_node is None else index.get(step.peak_node),
         accumulated + peak.gradients, peak.saved, tuple(curve), times, settings.autocast, settings.train_only,
         settings.checkpoint, step.master, peak.casts, times * repeated[0], times * repeated[1], repeated[2],
+        attention, masked, masked_backward,
     )  # fmt: skip
+
+
+def _attention(trace: Trace, step: RecordedStep) -> tuple[int, int, int]:
+    """The MACs of attention in the forward, those of them on scores that causality masks, and such in the backward."""
+    found = [0, 0, 0]
+    waiting = [(trace.root, 1)]
+    while waiting:
+        node, times = waiting.pop()
+        times *= node.repeat
+        found[0] += times * step.written_out.get(id(node.ops), 0)
+        for backward, records in enumerate((node.ops, node.backward)):
+            for record in records:
+                if "attention" in record.op.name and (record.op.name in ATTENTIONS or backward):
+                    macs = times * record.figures[0]
+                    found[0] += 0 if backward else macs
+                    found[1 + backward] += masked_macs(record.op, macs)
+        waiting += [(inner, times) for inner in node.inside()]
+    return found[0], found[1], found[2]
 
 
 def notes_on_step(trace: Trace) -> Iterator[str]:
