@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from paths import SPECS
+from test_memory import Residual
 from test_training import Lora, Shared, allocations, peak_without_scratch, step_for, trained
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -17,6 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import fwdscope
+from fwdscope.language import load
+from fwdscope.model import build
+from fwdscope.model.initialise import materialise
 from fwdscope.ops import autocast
 from fwdscope.render import render
 
@@ -108,6 +113,63 @@ CASES = {
 }
 
 
+# Networks in bfloat16 on inputs so small that most is alive while the optimizer steps.
+STEPPED: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
+    "tied": (Tied, lambda: torch.zeros(1, 2, dtype=torch.int64)),
+    "residual": (Residual, lambda: torch.rand(1, 32, dtype=torch.bfloat16)),
+    "convolutions": (Convolutions, lambda: torch.rand(1, 3, 4, 4, dtype=torch.bfloat16)),
+}
+# Specs whole but for the sizes of their inputs and, of two, the number of blocks.
+SPECS_MEASURED = {
+    "resnet50": {"size": 64},
+    "gpt2": {"T": 32, "depth": 4, "vocab": 5000},
+    "vit_b_16": {"image_size": 64, "depth": 4},
+}
+
+
+def with_master_weights(name: str) -> Callable[[], None]:
+    """A step whose optimizer holds float32 copies of the weights."""
+    make, inputs = STEPPED[name]
+    module, x = make().to(torch.bfloat16).train(), inputs()
+    masters = [nn.Parameter(p.detach().float()) for p in module.parameters()]
+    # One that makes no tensor while it steps: others leave that of one parameter alive until the next makes its own.
+    optimizer = torch.optim.SGD(masters, momentum=0.9, foreach=False)
+
+    def step() -> None:
+        output = module(x)
+        loss = output.sum()
+        loss.backward()
+        for parameter, master in zip(module.parameters(), masters, strict=True):
+            assert parameter.grad is not None
+            master.grad, parameter.grad = parameter.grad.float(), None
+        optimizer.step()
+        with torch.no_grad():
+            for parameter, master in zip(module.parameters(), masters, strict=True):
+                parameter.copy_(master)
+        optimizer.zero_grad()
+        del output, loss
+
+    return step
+
+
+def of_spec(name: str) -> Callable[[], None]:
+    """Forward and backward of a spec's network."""
+    variables = {key: str(value) for key, value in SPECS_MEASURED[name].items()}
+    network = build(load(SPECS / f"{name}.yaml", variables=variables), training=True)
+    examples = network.example.values()
+    inputs = [torch.rand(x.shape) if x.is_floating_point() else torch.zeros(x.shape, dtype=x.dtype) for x in examples]
+    materialise(network)
+
+    def step() -> None:
+        output = network(*inputs)
+        loss = output.sum()
+        loss.backward()
+        del output, loss
+        network.zero_grad()
+
+    return step
+
+
 def prepare(case: Case) -> nn.Module:
     module = case.make().train()
     for name, parameter in module.named_parameters():
@@ -133,19 +195,23 @@ def run(module: nn.Module, x: Tensor, case: Case) -> None:
 
 @functools.cache
 def measured() -> dict[str, int]:
-    """The peaks of the steps of all cases but for the optimizer, on a CPU, by the events of torch's allocator."""
-    made = {name: (prepare(case), case.inputs(), case) for name, case in CASES.items()}
-    for one in made.values():
-        run(*one)  # kernels keep what they prepare at the first call
+    """The peaks of all steps on a CPU, by the events of torch's allocator."""
+    steps: dict[str, Callable[[], None]] = {
+        name: functools.partial(run, prepare(case), case.inputs(), case) for name, case in CASES.items()
+    }
+    steps |= {name: with_master_weights(name) for name in STEPPED} | {name: of_spec(name) for name in SPECS_MEASURED}
+    for name, step in steps.items():
+        if name not in SPECS_MEASURED:
+            step()  # kernels keep what they prepare at the first call, and optimizers their state
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        for name, one in made.items():
+        for name, step in steps.items():
             with record_function(f"step of {name}"):
-                run(*one)
+                step()
     assert profiled.profiler is not None
     roots = {root.name: root for root in profiled.profiler.kineto_results.experimental_event_tree()}
     return {
         name: peak_without_scratch(sorted(allocations(roots[f"step of {name}"]), key=lambda event: event.time))
-        for name in CASES
+        for name in steps
     }
 
 
@@ -165,6 +231,27 @@ def test_the_peak_is_that_of_the_allocator_to_the_byte(name: str, monkeypatch: p
     assert step.peak_memory - totals.param_bytes - totals.buffer_bytes - totals.input_bytes == measured()[name]
 
 
+@pytest.mark.parametrize("name", STEPPED)
+def test_the_peak_of_a_step_of_master_weights_is_that_of_the_allocator_to_the_byte(name: str) -> None:
+    make, inputs = STEPPED[name]
+    settings = {"loss": "sum", "optimizer": "momentum", "master_weights": True}
+    report = trained(make().to(torch.bfloat16), inputs(), **settings)
+    step, totals = report.training, report.totals
+    assert step is not None
+    assert step.peak_phase == "optimizer"
+    always = totals.param_bytes + totals.buffer_bytes + (totals.input_bytes or 0) + step.state_bytes
+    assert step.peak_memory - always == measured()[name]
+
+
+@pytest.mark.parametrize("name", SPECS_MEASURED)
+def test_the_peak_of_a_spec_is_that_of_the_allocator_to_the_byte(name: str) -> None:
+    settings = {"loss": "sum", "optimizer": "sgd"}
+    report = fwdscope.inspect(name, variables=SPECS_MEASURED[name], training=settings)
+    step, totals = report.training, report.totals
+    assert step is not None
+    assert step.peak_memory - totals.param_bytes - totals.buffer_bytes - (totals.input_bytes or 0) == measured()[name]
+
+
 # --- frozen parameters -----------------------------------------------------------------------------------------------
 
 
@@ -181,6 +268,24 @@ def test_only_what_is_trained_has_a_gradient_and_a_state() -> None:
     assert report.training.saved_bytes == 4 * 4 * 16
     assert all(parameter.requires_grad for parameter in net.parameters())
     assert report.training.train_only == ("2",)
+
+
+def test_the_backward_of_a_lora_passes_frozen_matrices_by() -> None:
+    net = Lora().requires_grad_()
+    step = step_for(net, torch.rand(32, 64), train_only=["a", "b"])
+    # Per input and layer: 64·64 for the frozen matrix and 64·4 for each of the thin ones. Backward the gradient of what
+    # went into the frozen one, of weight and input of the second thin one and of the first; the first layer's input has
+    # none.
+    assert step.phase("forward").macs == 32 * 3 * (64 * 64 + 2 * 64 * 4)
+    assert step.phase("backward").macs == 32 * (2 * 64 * 64 + 3 * 2 * 64 * 4 + (3 + 2) * 64 * 4)
+    assert step.gradient_bytes == 4 * 3 * 2 * 64 * 4
+
+
+def test_the_backward_behind_a_frozen_backbone_is_that_of_what_is_trained() -> None:
+    step = fwdscope.inspect("resnet50", training={"train_only": ["fc", "layer4.2.conv3"]}).training
+    assert step is not None
+    # Of conv3 the weight alone, 2048·7·7 · 512 MACs, and of the head weight and input, 1000 · 2048 each.
+    assert step.phase("backward").macs == 2048 * 7 * 7 * 512 + 2 * 1000 * 2048
 
 
 def test_a_tied_weight_is_trained_by_either_name() -> None:
