@@ -32,6 +32,10 @@ class MissingTargetError(TargetError, FileNotFoundError):
     """A target that names no file, and no spec that ships with fwdscope."""
 
 
+class StepError(InputError):
+    """A training step that cannot be worked out as asked, whatever goes into the network."""
+
+
 class ShapeError(InputError, RuntimeError):
     """A PyTorch model whose forward fails on its inputs. The text says where and what would fit; its ``__cause__`` is
     the error that torch raised, ``partial`` the report of what ran before, ``device`` where it ran.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fwdscope.errors import InputError, ShapeError, TargetError, error_text, needs_values
+from fwdscope.errors import InputError, ShapeError, StepError, TargetError, error_text, needs_values
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
 from fwdscope.report import LargestBatch, Report
@@ -304,7 +304,7 @@ def _trace_library(target: Target, training: Training, only_on_meta: bool) -> Su
             return _with_notes(subject, f"{text} before the step" if kept else text, notes)
     if not failed:
         raise TargetError(f"{target.text}: no inputs are known for it; {_forward(module)}")
-    if target.inputs or target.variables:
+    if target.inputs or target.variables or isinstance(failed[0][2], StepError):
         raise failed[0][2]
     for_values = [one for one in failed if needs_values(one[2]) and not target.past]
     _, text, first = (for_values or failed)[0]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.errors import InputError
+from fwdscope.errors import StepError
 from fwdscope.torch_private import without_functions
 
 from .watch import without_modes_asked
@@ -100,9 +100,7 @@ class Autocast(TorchFunctionMode):
         elif name == "cross_entropy_loss":
             return self.cross_entropy(func, *args, **kwargs)
         elif name in REFUSED:
-            raise InputError(
-                f"torch's autocast refuses {name}: use binary_cross_entropy_with_logits, without a sigmoid"
-            )
+            raise StepError(f"torch's autocast refuses {name}: use binary_cross_entropy_with_logits, without a sigmoid")
         return func(*args, **kwargs)
 
     def cross_entropy(self, func: Any, x: Tensor, target: Tensor, *settings: Any) -> Any:

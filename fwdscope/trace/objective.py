@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from fwdscope.errors import InputError
+from fwdscope.errors import StepError
 
 # Makes a tensor of a shape and a dtype.
 MakeTarget = Callable[[tuple[int, ...], torch.dtype], Tensor]
@@ -22,7 +22,7 @@ def loss_of(outputs: Mapping[str, Tensor], kind: str | None, target: MakeTarget)
     """
     differentiable = {name: x for name, x in outputs.items() if x.requires_grad}
     if not differentiable:
-        raise InputError("there is nothing to train: no output depends on a trainable parameter")
+        raise StepError("there is nothing to train: no output depends on a trainable parameter")
     chosen = {name: x for name, x in differentiable.items() if name in ("loss", "logits")} or differentiable
     name, x = next(iter(chosen.items()))
     if kind is None and x.dim() == 0 and (name == "loss" or len(chosen) == 1):
@@ -35,7 +35,7 @@ def loss_of(outputs: Mapping[str, Tensor], kind: str | None, target: MakeTarget)
     if kind == "mse":
         return F.mse_loss(x, target(x.shape, x.dtype)), f"mse of {name}"
     if x.dim() == 0:
-        raise InputError(f"--loss cross_entropy: the output {name} is a single number, without classes")
+        raise StepError(f"--loss cross_entropy: the output {name} is a single number, without classes")
     classes = 1 if x.dim() in (2, 4, 5) else x.dim() - 1
     wanted = target((*x.shape[:classes], *x.shape[classes + 1 :]), torch.int64)
     if x.dim() > 2 and classes == x.dim() - 1:  # torch takes the positions as a batch

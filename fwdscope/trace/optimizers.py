@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fwdscope.errors import InputError
+from fwdscope.errors import StepError
 from fwdscope.language.names import did_you_mean
 from fwdscope.ops.dispatch import OpRecord, read, record_of
 from fwdscope.ops.nested import tensors
@@ -67,7 +67,7 @@ def step_optimizer(text: str, parameters: Sequence[Tensor], with_master: bool = 
     alike = Counter((p.shape, p.stride(), p.dtype) for p in parameters)
     copied = {dtype for _, _, dtype in alike if with_master and dtype in (torch.bfloat16, torch.float16)}
     if with_master and not copied:
-        raise InputError("--master-weights: no trained parameter is in a smaller dtype than float32; add --dtype bf16")
+        raise StepError("--master-weights: no trained parameter is in a smaller dtype than float32; add --dtype bf16")
     records: list[OpRecord] = []
 
     def copying(record: OpRecord, arguments: Any, result: Any) -> None:
@@ -88,7 +88,7 @@ def step_optimizer(text: str, parameters: Sequence[Tensor], with_master: bool = 
         try:
             optimizer = kind([parameter], **settings)
         except (TypeError, ValueError) as error:
-            raise InputError(f"--optimizer {text}: {error}") from None
+            raise StepError(f"--optimizer {text}: {error}") from None
         made, kept, needed = _late_step(optimizer)
         records += made * count
         state += count * kept
@@ -124,20 +124,20 @@ def _late_step(optimizer: torch.optim.Optimizer) -> tuple[list[OpRecord], int, i
 
 
 def parse_optimizer(text: str) -> tuple[Any, dict[str, Any]]:
-    """The class and the settings of an optimizer's text. Raises InputError."""
+    """The class and the settings of an optimizer's text. Raises StepError."""
     name, _, given = text.partition(":")
     name, settings = name.strip().lower(), {}
     if name == "momentum":
         name, settings = "sgd", {"momentum": 0.9}
     if name not in _OPTIMIZERS:
         help = did_you_mean(name, [*_OPTIMIZERS, "momentum"], "there are", most=20)
-        raise InputError(f"--optimizer {text}: there is no optimizer {name!r}; {help}")
+        raise StepError(f"--optimizer {text}: there is no optimizer {name!r}; {help}")
     known_settings = inspect.signature(_OPTIMIZERS[name]).parameters
     for pair in filter(None, given.split(",")):
         key, _, value = (part.strip() for part in pair.partition("="))
         if key not in known_settings or not value:
             settable = ", ".join(list(known_settings)[1:])
-            raise InputError(f"--optimizer {text}: write {name}:NAME=VALUE with a setting of it: {settable}")
+            raise StepError(f"--optimizer {text}: write {name}:NAME=VALUE with a setting of it: {settable}")
         settings[key] = _value(text, value)
     return _OPTIMIZERS[name], {"foreach": False, **settings} if "foreach" in known_settings else settings
 
@@ -149,7 +149,7 @@ def _value(text: str, value: str) -> Any:
     try:
         return int(value) if value.lstrip("+-").isdigit() else float(value)
     except ValueError:
-        raise InputError(f"--optimizer {text}: expected a number, true or false, found {value!r}") from None
+        raise StepError(f"--optimizer {text}: expected a number, true or false, found {value!r}") from None
 
 
 def _step(optimizer: torch.optim.Optimizer, look: Any = None) -> None:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 from torch.jit import ScriptModule
 
-from fwdscope.errors import InputError
+from fwdscope.errors import StepError
 from fwdscope.language.names import did_you_mean
 from fwdscope.trace.parameters import named_modules
 
@@ -16,7 +16,7 @@ from fwdscope.trace.parameters import named_modules
 def freeze_others(module: nn.Module, patterns: Sequence[str]) -> None:
     """Freeze the parameters of which no pattern matches the path, or that of a module around it.
 
-    Raises InputError for a pattern that matches none.
+    Raises StepError for a pattern that matches none.
     """
     paths: dict[str, nn.Parameter] = {}
     for path, inner in named_modules(module):
@@ -36,7 +36,7 @@ def freeze_others(module: nn.Module, patterns: Sequence[str]) -> None:
 def find_checkpointed(module: nn.Module, patterns: Sequence[str]) -> dict[str, list[nn.Module]]:
     """The modules to checkpoint for each pattern that matches the path of one, or of a list around it.
 
-    Of modules inside one another the outermost. Raises InputError for a pattern that matches none.
+    Of modules inside one another the outermost. Raises StepError for a pattern that matches none.
     """
     modules = {path: inner for path, inner in named_modules(module) if path and not isinstance(inner, ScriptModule)}
     called = {path for path, inner in modules.items() if type(inner).forward is not nn.Module.forward}
@@ -58,8 +58,8 @@ def _matches(pattern: str, path: str) -> bool:
     return any(fnmatchcase(".".join(names[:end]), pattern) for end in range(len(names), 0, -1))
 
 
-def _no_match(option: str, pattern: str, what: str, paths: Collection[str]) -> InputError:
+def _no_match(option: str, pattern: str, what: str, paths: Collection[str]) -> StepError:
     around = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "."}
     known = [*paths, *around]
     help = did_you_mean(pattern.replace("*", "").strip("."), known, "there are", most=6)
-    return InputError(f"{option} {pattern}: no {what} has this path, in which * stands for any characters; {help}")
+    return StepError(f"{option} {pattern}: no {what} has this path, in which * stands for any characters; {help}")

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.errors import InputError
+from fwdscope.errors import StepError
 from fwdscope.model.events import StepStart
 from fwdscope.ops.attention import ATTENTIONS, masked_macs
 from fwdscope.ops.autocast import Autocast
@@ -337,7 +337,7 @@ class StepRecorder(Recorder):
         ran = {one for node in self.root.nodes() for one in node.copies or ()} | self.ran
         for pattern, modules in self.checkpointed.items():
             if ran.isdisjoint(modules):
-                raise InputError(f"--checkpoint {pattern}: no module that it matches is called in the forward")
+                raise StepError(f"--checkpoint {pattern}: no module that it matches is called in the forward")
         self.begin_part("loss")
         loss, name = loss_of(outputs, self.settings.loss, self.make_target)
         if self.autocast is not None:
@@ -399,7 +399,7 @@ class StepRecorder(Recorder):
             found = re.match(r"derivative for aten::(\w+) is not implemented", str(error))
             if found is None:
                 raise
-            raise InputError(f"there is no training step: torch has no derivative of {found[1]}") from error
+            raise StepError(f"there is no training step: torch has no derivative of {found[1]}") from error
         while self.open:
             self.close()
         for hook in hooks:

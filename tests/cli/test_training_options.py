@@ -51,6 +51,39 @@ def test_one_device_gives_the_phases_and_each_layers_time() -> None:
     assert hidden["least"] == pytest.approx(4 * (96 + 96) / 3.35e12)
 
 
+def test_ways_to_train_are_options_that_the_report_keeps_and_the_next_command_has() -> None:
+    options = [
+        "--train-only",
+        "out",
+        "--train-only",
+        "nor*",
+        "--checkpoint",
+        "hidden",
+        "--accumulate",
+        "2",
+        "--autocast",
+        "bf16",
+    ]
+    failed = run(*options)
+    assert failed.exit_code == 2
+    assert "--train-only nor*: no parameter has this path" in failed.output
+    options[3] = "hid*"
+    step = json.loads(run(*options, "--format", "json").stdout)["training"]
+    kept = ("train_only", "checkpoint", "accumulate", "autocast")
+    assert [step[name] for name in kept] == [["out", "hid*"], ["hidden"], 2, "bfloat16"]
+    text = run(*options).stdout
+    assert "a training step of 2 micro-batches under autocast to bfloat16" in text
+    words = "--train-only out --train-only 'hid*' --checkpoint hidden --accumulate 2 --autocast bfloat16"
+    assert f"fwdscope inspect net.yaml --training {words}" in " ".join(text.split())
+    alone = CliRunner().invoke(app, ["inspect", "net.yaml", "--train-only", "out"])
+    assert "--train-only is of a training step: add --training" in alone.output
+
+
+def test_master_weights_are_of_a_smaller_dtype() -> None:
+    assert "master weights" in run("--dtype", "bf16", "--master-weights").stdout
+    assert "add --dtype bf16" in run("--master-weights").output
+
+
 def test_several_devices_are_a_table_with_the_phases() -> None:
     lines = run("--on", "H100,T4").stdout.splitlines()
     (heading,) = [line for line in lines if line.split()[:1] == ["device"]]

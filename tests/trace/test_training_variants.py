@@ -306,6 +306,9 @@ def test_a_copy_of_a_stack_is_frozen_by_its_own_path() -> None:
 
 
 def test_a_pattern_without_a_match_names_what_there_is() -> None:
+    sizes = {"n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 20}
+    with pytest.raises(fwdscope.InputError, match=r"\A--train-only hx: no parameter has this path"):
+        fwdscope.inspect("transformers:gpt2", arguments=sizes, training={"train_only": "hx"})
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     with pytest.raises(fwdscope.InputError, match=r"--train-only 2: no parameter .* there are 0, 0.bias"):
         trained(net, torch.rand(1, 2), train_only=["0", "2"])
