@@ -65,7 +65,6 @@ def diff(
     checkpoint: Checkpoint = None,
     autocast: StepAutocast = None,
     accumulate: Accumulate = None,
-    autocast: StepAutocast = None,
     master_weights: MasterWeights = False,
     format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
     output: Output = None,
