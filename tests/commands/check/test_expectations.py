@@ -217,6 +217,35 @@ def test_figures_of_a_training_step_are_those_of_inspect() -> None:
     assert report.training.peak_memory - int(plain.replace(",", "")) == 4 * PARAMETERS_OF_STEP
 
 
+def with_settings(settings: str, figure: str = "train_flops: 1") -> str:
+    return STEP.replace("optimizer: sgd:momentum=0.9, loss: cross_entropy", settings) + f"  {figure}\n"
+
+
+def test_a_step_is_expected_with_the_settings_of_the_command_line() -> None:
+    given = "checkpoint: ['fc?'], accumulate: 2, autocast: bf16, train_only: 'fc2', master_weights: false"
+    spec = parse(Source("step.yaml", with_settings(given)))
+    settings = TrainingSettings.of({one.name: one.value for one in spec.expect.training})
+    assert settings == TrainingSettings(
+        train_only=("fc2",), checkpoint=("fc?",), accumulate=2, autocast="bfloat16", master_weights=False
+    )
+    # Of fc2 alone its input is kept, as 4 · 16 numbers, and nothing of the loss, which is a sum.
+    step = points(with_settings("train_only: fc2", "saved_activations: 1"))
+    assert step == {"saved_activations": f"{4 * 4 * 16}"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("accumulate: 0", "accumulate=0: the number of micro-batches is 1 or more"),
+        ("autocast: int8", "autocast 'int8': expected bfloat16 or float16"),
+        ("master_weights: 3", "master_weights='3': expected True or False"),
+    ],
+)
+def test_a_wrong_setting_of_a_step_is_shown_at_its_place(settings: str, message: str) -> None:
+    column = 14 + len(settings.partition(": ")[0]) + 2
+    assert points(with_settings(settings))["problem"].startswith(f"step.yaml:8:{column}: error: {message}")
+
+
 def test_a_step_runs_only_where_it_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     again = SpecSubject.again
