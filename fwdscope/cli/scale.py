@@ -28,13 +28,15 @@ from fwdscope.errors import InputError
 
 _IN = "The vars of the formulas: B,T,d,depth. Default: the first of the spec's whole numbers."
 _AT = "Values of vars to evaluate at: d=8192,depth=80. Others stay as they are. Repeatable."
-_FORMAT = "text, json, markdown, latex, python. Default: text, or the format of the file's ending."
+_PLOT = "Draw MACs, parameters and peak memory against a var. Repeatable."
+_FORMAT = "text, json, markdown, latex, python. Default: text, or the format of the file's ending; .svg is a picture."
 
 
 def scale(
     target: NetworkText,
     in_: Annotated[str | None, typer.Option("--in", metavar="VARS", help=_IN)] = None,
     at: Annotated[list[str] | None, typer.Option("--at", metavar="VAR=VALUE,…", help=_AT)] = None,
+    plot: Annotated[list[str] | None, typer.Option("--plot", metavar="VAR", help=_PLOT)] = None,
     depth: Depth = None,
     set_: Sets = None,
     arg: Arguments = None,
@@ -55,7 +57,8 @@ def scale(
         from fwdscope.commands.scale import grow
         from fwdscope.render.scale import FORMATS, render
 
-        form = choose_format(format_, output, FORMATS)
+        is_picture = output is not None and output.suffix.lower() == ".svg" and format_ is None
+        form = "text" if is_picture else choose_format(format_, output, FORMATS)
         grown = target_of(target, set_, input_, dtype, allow_import, arg, past)
         check_writable(output, files_of(grown))
         grown.refuse_report(", which has no vars: give the spec")
@@ -63,9 +66,16 @@ def scale(
         places = [_parse_values(text) for text in at or ()]
         with show_progress("loading torch") as report_progress:
             found = grow(grown, names, on_progress=report_progress)
-        width, color = terminal_of() if output is None else (100, False)
+        width, color = terminal_of() if output is None else (100, is_picture)
         again = command_line(grown, {"--in": ",".join(found.base), "--dtype": None if dtype == "float32" else dtype})
-        put(render(found, form, places, depth, width, color, again), output)
+        text = render(found, form, places, plot or (), depth, width, color, again)
+        if is_picture:
+            from rich.text import Text
+
+            from fwdscope.render.svg import picture
+
+            text = picture([Text.from_ansi(text.strip("\n"))], width, f"fwdscope scale {again}")
+        put(text, output)
 
     boundary(command, limit)
 

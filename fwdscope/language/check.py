@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from fwdscope.functions.methods import ATTRIBUTES
@@ -19,6 +20,7 @@ from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Cause, Problem, Span, SpecError
 from fwdscope.language.scope import NOTHING, PLAIN, Binding, BodyState, CheckContext, FlowState, UncalledLayer, Value
 from fwdscope.layers import LAYERS
+from fwdscope.units import Figure
 
 # torch.nn.init's functions without the underscore, and the settings each takes by keyword or position.
 INITIALISERS: dict[str, tuple[str, ...]] = {
@@ -100,6 +102,8 @@ def _check_all(spec: tree.ModelSpec, allow_import: bool) -> tuple[Checked, list[
     sections.check_initialisers()
     for output in spec.expect.outputs:
         flow.check_shape(output.shape)
+    figures = tuple([sections.check_figure(one) for one in spec.expect.figures])
+    spec = replace(spec, expect=spec.expect.replace(figures=figures)) if figures != spec.expect.figures else spec
     constants = {name: value.constant for name, value in variables.items() if value.known}
     given = {span: frozenset(names) for span, names in flow.given.items()}
     notes = tuple(
@@ -177,6 +181,22 @@ class _SectionChecker:
             return Value("plain", constant=evaluate_plain(node, names))
         except arithmetic.ArithmeticProblem as error:
             return context.report(node.span, error.message, error.help, error.code)
+
+    def check_figure(self, one: tree.ExpectedFigure) -> tree.ExpectedFigure:
+        """Give an expected figure that is a formula its value at the vars."""
+        if one.formula is None:
+            return one
+        reported = len(self.context.problems)
+        value = self.expressions.visit(one.formula)
+        number = value.constant if value.known else None
+        if isinstance(number, int | float) and number == int(number):
+            text, exact = one.figure.text, Fraction(int(number))
+            return one.replace(figure=Figure(text, exact, exact), text=f"{text} = {int(number):,}")
+        if len(self.context.problems) == reported:
+            found = f"{number:g}" if isinstance(number, int | float) else value.kind
+            help = "a formula gives a whole number: `//` divides without a rest"
+            self.context.report(one.formula.span, f"{one.figure.text} is {found}", help, "value")
+        return one
 
     def check_defaults(self, top: dict[str, Binding]) -> None:
         """Check the section ``defaults``. A default may leave out required settings of its layer."""

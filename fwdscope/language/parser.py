@@ -14,7 +14,7 @@ from fwdscope.errors import InputError
 from fwdscope.language import grammar, tree
 from fwdscope.language.bodies import NodeParser
 from fwdscope.language.composer import compose
-from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
+from fwdscope.language.expression import Binary, Call, Constant, Expression, Name, TupleOrList, walk
 from fwdscope.language.names import listed, nearest, suggestion
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
@@ -409,11 +409,14 @@ class _SpecParser(NodeParser):
             return self.expected_shape(scalar, layer)
         text, _, device = (part.strip() for part in scalar.value.partition(" on "))
         text, _, behind = (part.strip() for part in text.partition(" past "))
+        formula = None
         try:
             figure = Figure.parse(text)
         except ValueError as error:
-            self.report(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
-            return None
+            if (formula := self.formula(scalar)) is None:
+                self.report(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
+                return None
+            figure = Figure(text, None, None)
         try:
             past = positions(behind) if behind else 1
         except ValueError as error:
@@ -424,10 +427,18 @@ class _SpecParser(NodeParser):
             self.report(scalar.span, f"{name} has no earlier positions", f"write `{name}: {text}`", "value")
         elif device and name != "latency":
             self.report(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
-        elif wrong := _wrong_measure(name, figure, text):
+        elif formula is None and (wrong := _wrong_measure(name, figure, text)):
             self.report(scalar.span, *wrong, "value")
             return None
-        return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place, past)
+        return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place, past, formula)
+
+    def formula(self, scalar: Scalar) -> Expression | None:
+        """An expected figure as a formula in vars: a calculation with names; None if it is none."""
+        try:
+            found = grammar.parse(self.source, scalar.text.strip())
+        except SpecError:
+            return None
+        return found if isinstance(found, Binary) and any(isinstance(one, Name) for one in walk(found)) else None
 
 
 # A value of each setting of a training step.

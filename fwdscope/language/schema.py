@@ -263,7 +263,7 @@ _INPUTS = ["randn(B, 3, 224, 224)", "rand(B, 1, 28, 28)", "randint(0, vocab, (B,
 
 
 def _expectations() -> Schema:
-    figure = {"type": ["string", "number"], "pattern": "[0-9]"}
+    figure = {"type": ["string", "number"], "pattern": "[0-9]|[A-Za-z_] *[-+*/]"}
     figures = {name: figure | _help(f"expect.{name}") for name in FIGURES}
     output = {"output": {"type": "string", "pattern": _SOMETHING} | _help("expect.output")}
     own = {name: figures[name] for name in LAYER_FIGURES}

@@ -159,6 +159,8 @@ class ExpectedFigure(Record):
     on: str | None = None
     place: Span | None = None
     past: int = 1
+    # In vars, as ``2 * B * T * d * d``; the figure is its value, once the vars are known.
+    formula: Expression | None = None
 
 
 class TrainingSetting(Record):

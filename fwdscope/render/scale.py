@@ -10,7 +10,9 @@ from fwdscope.polynomial import Maximum
 from fwdscope.printable import printable
 from fwdscope.render.bench import wrapped, write_blocks
 from fwdscope.render.lines import Line, cells, next_steps, pad, wrap
+from fwdscope.render.sweep import plot
 from fwdscope.render.table import Cell, Column, lay_out, markdown_table
+from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
 
 FORMATS = ("text", "json", "markdown", "latex", "python")
 # The figures whose terms are shown one by one.
@@ -19,6 +21,8 @@ _MOST_TERMS = 6
 _MOST_OPTIONS = 4
 _MOST_VALUES = 12
 _LEVELS = 2
+# The figures that are drawn, at so many sizes.
+_PLOTTED, _POINTS = ("params", "macs", "peak_memory"), 14
 _NONE = "no formula in {}"
 
 
@@ -26,12 +30,15 @@ def render(
     growth: Scaling,
     form: str,
     places: Sequence[Mapping[str, int]] = (),
+    plots: Sequence[str] = (),
     depth: int | None = None,
     width: int = 100,
     color: bool = False,
     again: str = "",
 ) -> str:
-    """The growth in one of :data:`FORMATS`; ``places`` are values to evaluate it at."""
+    """The growth in one of :data:`FORMATS`; ``places`` are values to evaluate at, ``plots`` vars to draw along."""
+    for name in plots:
+        growth.check_values({name: growth.base.get(name, 1)})
     beyond = [growth.check_values(place) for place in places]
     if form == "json":
         return growth.dumps()
@@ -46,6 +53,7 @@ def render(
         _head(growth),
         _formulas(growth, width),
         _at(growth, places, beyond, width),
+        *(_plot(growth, name, figure, width) for name in plots for figure in _PLOTTED),
         *(_terms(growth, name, width) for name in _BY_TERM),
         _rows(growth, depth or _LEVELS, width),
         _none(growth, width),
@@ -128,6 +136,21 @@ def _at(
     yield from lay_out(columns, width - 2).lines()
     for text in dict.fromkeys(text for one in beyond for text in one):
         yield from wrapped(text, width, "yellow")
+
+
+def _plot(growth: Scaling, name: str, figure: str, width: int) -> Iterator[Line]:
+    """A figure against a var, other vars as they are: by its formula, or where it has none at what was evaluated."""
+    one, along = growth.figures[figure], next(r for r in growth.ranges if r.name == name)
+    known = next((off.values for off in one.off if off.var == name), ())
+    if one.formula is not None and name in one.formula.variables:
+        choices = along.choices()
+        places = {round((len(choices) - 1) ** (i / (_POINTS - 1))) for i in range(_POINTS)}
+        sizes = sorted({choices[at] for at in places if at < len(choices)} | {along.low})
+        known = tuple((size, one.formula({**growth.base, name: size})) for size in sizes)
+    points = [(SweepPoint(((name, str(size)),), None), value) for size, value in known if value > 0]
+    axis = SweepAxis(name, tuple(str(size) for size, _ in known))
+    texts = units.byte_size if figure in BYTES else units.count
+    yield from plot(Sweep((axis,), ()), points, one.title, lambda values: [*map(texts, values)], width)
 
 
 def _terms(growth: Scaling, name: str, width: int) -> Iterator[Line]:

@@ -81,7 +81,7 @@ def with_shortfalls(
     # What the figures that are not compared are of.
     apart: dict[Span, str] = {}
     for one in expected:
-        if given:
+        if given and one.formula is None:
             apart[one.span] = f"the file's own {', '.join(given)}"
         elif report.past:
             apart[one.span] = "a forward without --past"

@@ -398,12 +398,29 @@ def _off(name: str, search: Interpolation, one: VarRange) -> OffBy:
 
 def _peak(name: str, search: Interpolation, found: Found, here: Figures) -> ScaledFigure:
     """The most bytes alive at once: the largest of what is alive during each operator."""
-    whole = "peak_activations"
-    value = here[whole] + (sum(here[one] for one in ALWAYS) if name == "peak_memory" else 0)
-    lives = {key: formula for key, formula in found.formulas.items() if isinstance(key, LiveKey)}
+    value = here["peak_activations"] + (sum(here[one] for one in ALWAYS) if name == "peak_memory" else 0)
     names = tuple(name for name in search.names if any(name == one.name for one in found.ranges))
-    if not lives or not all(one in found.formulas for one in ALWAYS):
+    if not all(one in found.formulas for one in ALWAYS):
         return ScaledFigure(name, value, None, names)
+    always = sum((found.formulas[one] for one in ALWAYS[1:]), found.formulas[ALWAYS[0]])
+    # Layers of their own for each number of layers have no formula each, but together.
+    for of_all in (False, True):
+        lives = {
+            key: formula for key, formula in found.formulas.items() if isinstance(key, LiveKey) and key.of_all == of_all
+        }
+        if lives and (largest := _largest(lives, search, found)) is not None:
+            formula, narrow = largest
+            formula = formula + always if name == "peak_memory" else formula
+            return ScaledFigure(
+                name, value, formula if len(formula.options) > 1 else formula.options[0], narrow=narrow
+            )  # fmt: skip
+    return ScaledFigure(name, value, None, names)
+
+
+def _largest(
+    lives: Mapping[LiveKey, Polynomial], search: Interpolation, found: Found
+) -> tuple[Maximum, tuple[str, ...]] | None:
+    """The largest of what is alive during each operator, and where it holds; None if more is alive somewhere."""
     # Where all of them hold: a stack of one copy keeps less alive.
     ranges = [
         replace(
@@ -424,12 +441,9 @@ def _peak(name: str, search: Interpolation, found: Found, here: Figures) -> Scal
     formula = Maximum(one for one in kept if not any(two is not one and is_at_most(one, two, low) for two in kept))
     for point in points:
         there = search.at(point)
-        if there is not None and there[whole] != formula(point):
-            return ScaledFigure(name, value, None, names)
-    if name == "peak_memory":
-        formula = formula + sum((found.formulas[one] for one in ALWAYS[1:]), found.formulas[ALWAYS[0]])
-    narrow = _narrower([(before, now.low, now.high) for before, now in zip(found.ranges, ranges, strict=True)])
-    return ScaledFigure(name, value, formula if len(formula.options) > 1 else formula.options[0], narrow=narrow)
+        if there is not None and there["peak_activations"] != formula(point):
+            return None
+    return formula, _narrower([(before, now.low, now.high) for before, now in zip(found.ranges, ranges, strict=True)])
 
 
 def _narrower(ranges: Iterable[tuple[VarRange, int, int]]) -> tuple[str, ...]:

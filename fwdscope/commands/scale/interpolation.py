@@ -295,7 +295,7 @@ class Interpolation:
     def following(self, found: VarRange, figures: Sequence[Figures], value: int, keys: Iterable[Key]) -> set[Key]:
         """Of some figures, those that are at a value what their formulas give; none where it cannot be built."""
         there = self.at({**self.anchor, found.name: value})
-        if there is None or there.get(COST, 0) > max(_FAR * self.cost, _CHEAP):
+        if there is None or (there.get(COST, 0) > max(_FAR * self.cost, _CHEAP) and value != self.base[found.name]):
             return set()
         known: dict[tuple[int, ...], bool] = {}
         right = set()
@@ -322,7 +322,7 @@ class Interpolation:
             self.choose_small()
         ranges: list[VarRange] = []
         alone: list[str] = []
-        for name in self.names:
+        for name in sorted(self.names, key=lambda one: one not in self.dear):
             known = next((one for one in like if one.name == name), None)
             found = self.probe(name) if known is None else self.probe_like(known)
             if found is None:
@@ -393,13 +393,13 @@ class Interpolation:
     def choose_small(self) -> None:
         """Where an evaluation is slow, put small values for the vars that make it so."""
         for name in self.names:
-            small = self.base[name] // 4
-            if small < 2:
-                continue
-            found = self.at({**self.anchor, name: small})
-            if found is not None and self.cost > _DEAR * found[COST]:
-                self.dear.add(name)
-                self.anchor[name], self.cost = small, found[COST]
+            for small in (self.base[name] // 4, self.base[name] // 16, 2):
+                if small < 2 or small >= self.anchor[name]:
+                    continue
+                found = self.at({**self.anchor, name: small})
+                if found is not None and self.cost > _DEAR * found[COST]:
+                    self.dear.add(name)
+                    self.anchor[name], self.cost = small, found[COST]
 
     def join(self, ranges: Sequence[VarRange], keys: Sequence[Key]) -> dict[Key, Polynomial]:
         """The formulas of figures that have one in each var alone, by adding one var after the other."""
@@ -441,12 +441,16 @@ class Interpolation:
         boxes[tuple([(max(low for low, _ in of), min(high for _, high in of)) for of in every])] = None
         for box in boxes if keys else ():
             for ends in _corners(len(ranges)):
-                point = {one.name: one.inside(box[i], ends[i]) for i, one in enumerate(ranges)}
+                point = {}
+                for i, one in enumerate(ranges):
+                    # The values that make an evaluation dear are at the spec's own vars alone.
+                    most = min(box[i][1], max(one.values)) if one.name in self.dear else box[i][1]
+                    point[one.name] = one.inside((box[i][0], most), ends[i])
                 found.append({**self.anchor, **point})
         for number in range(self.number):
             point = dict(self.anchor)
             for one in ranges:
-                choices = one.choices()
+                choices = [*one.values] if one.name in self.dear else one.choices()
                 middle = choices.index(one.values[0])
                 if number % 2:
                     at = self.random.randint(max(0, middle - 3), min(len(choices) - 1, middle + 8))

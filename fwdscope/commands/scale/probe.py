@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -36,11 +37,15 @@ class RowKey(NamedTuple):
 
 
 class LiveKey(NamedTuple):
-    """The bytes alive during an operator: the step that it runs in, and its number there among its like."""
+    """The bytes alive during an operator: the step that it runs in, and its number there among its like.
+
+    Where ``of_all`` the most of all steps whose paths differ in numbers alone.
+    """
 
     path: str
     operator: str
     number: int
+    of_all: bool = False
 
 
 class KeptRatio(Protocol):
@@ -162,6 +167,7 @@ def _most_alive(trace: Trace) -> Iterator[tuple[LiveKey, int]]:
         if node is not last:
             last, numbers = node, {}
         numbers[operator] = number = numbers.get(operator, -1) + 1
-        key = LiveKey(node.path, operator, number)
-        found[key] = max(found.get(key, 0), live + more.get(node, 0))
+        alike = LiveKey(re.sub(r"\d+", "*", node.path), operator, number, of_all=True)
+        for key in (LiveKey(node.path, operator, number), alike):
+            found[key] = max(found.get(key, 0), live + more.get(node, 0))
     yield from found.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -156,6 +157,15 @@ def test_the_formats_hold_the_same_formulas() -> None:
     ]
     assert r"\text{params} &= 4 \cdot \mathrm{hidden}" in run("lstm", "--in", "B,hidden", "--format", "latex")
     assert "`4·hidden·(3·hidden + 14)`" in run("lstm", "--in", "B,hidden", "--format", "markdown")
+
+
+def test_a_plot_is_of_the_formula(tmp_path: Path) -> None:
+    text = run("lstm", "--in", "B,hidden", "--plot", "hidden")
+    # From 4 · 1 · 17 parameters to 4 · 320 · 974.
+    assert "1.25 M ┤" in text
+    assert "params, both scales logarithmic" in text
+    run("lstm", "--in", "B,hidden", "--plot", "hidden", "-o", str(tmp_path / "x.svg"))
+    assert "params, both scales" in (tmp_path / "x.svg").read_text().replace("&#160;", " ")
 
 
 @pytest.mark.parametrize(
