@@ -198,3 +198,9 @@ def test_a_baseline_with_half_a_character_is_refused() -> None:
     data = Baseline.of(fwdscope.inspect("mlp_xor", device="meta")).to_json() | {"dtype": "\ud800"}
     with pytest.raises(ReportError, match="it holds half of a character"):
         Baseline.loads(json.dumps(data))
+
+
+def test_a_report_behind_positions_that_kept_nothing_is_shown(folder: Path) -> None:
+    (folder / "past.json").write_text(json.dumps(FULL | {"past": 8}))
+    result = _run("inspect", str(folder / "past.json"), "--format", "tree")
+    assert (result.exit_code, "KV cache" in result.stdout) == (0, False)
