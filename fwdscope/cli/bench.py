@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +20,7 @@ from fwdscope.cli.options import command_line, content_of, split_pair, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.vary import parse_axes
 from fwdscope.errors import InputError
-from fwdscope.interrupt import INTERRUPTED, Stop
+from fwdscope.interrupt import INTERRUPTED, Stop, run_command
 from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings
 
 if TYPE_CHECKING:
@@ -39,11 +41,14 @@ _PRECISION = "Stop when the median's 95 % confidence interval is within ± this 
 _REPEATS = "Repeat exactly N times instead of until --precision is reached."
 _WARMUP = "Forwards before measuring. Default: until two in a row take about as long."
 _AGAINST = "Compare with a benchmark that was saved with -o FILE.json."
+_PROCESSES = "Measure in N processes one after the other, 5 or more, which shows --against how much processes differ."
 _VS = "Measure another network in turn with TARGET, in one process, and compare their times."
 _VS_SET = "With --vs, or against itself: another value on that side: hidden=512, dtype=bf16, threads=1, compile=yes."
 _FORMATS = ("table", "json", "csv", "html")
 
 _DEFAULT_LAYERS = 15
+# Options that are called as their settings.
+_OPTIONS = ("device", "dtype", "autocast", "threads", "seed", "weights", "warmup", "repeats", "budget")
 
 
 def bench(
@@ -63,6 +68,7 @@ def bench(
     repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help=_REPEATS)] = None,
     warmup: Annotated[int | None, typer.Option(min=0, metavar="N", help=_WARMUP)] = None,
     against: Annotated[Path | None, typer.Option("--against", metavar="FILE", help=_AGAINST)] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=100, metavar="N", help=_PROCESSES)] = 1,
     vs: Annotated[
         str | None, typer.Option("--vs", metavar="TARGET", help=_VS, autocompletion=completion.targets)
     ] = None,
@@ -104,15 +110,24 @@ def bench(
         check_writable(output, [*opt.files_of(request.target), against, weights])
         before = read_saved(against, axes) if against is not None else ()
         check_request(request, axes)
+
+        def measure(request: BenchRequest) -> Measured:
+            return _measure(request, processes, limit or ())
+
         if vs is not None or vs_set:
-            for option, value in (("vary", vary), ("against", against), ("layers", layers)):
-                if value is not None:
+            for option, value in (
+                ("vary", vary),
+                ("against", against),
+                ("layers", layers),
+                ("processes", processes - 1),
+            ):
+                if value:
                     raise InputError(f"--vs times two whole networks in turn: leave --{option} out")
             interrupted = _compare_in_turn(request, vs, vs_set or (), form, output)
         elif axes:
-            interrupted = _sweep(request, axes, before, form, output)
+            interrupted = _sweep(request, axes, before, form, output, measure)
         else:
-            interrupted = _benchmark(request, before, form, output, shown)
+            interrupted = _benchmark(request, before, form, output, shown, measure)
         if interrupted:
             sys.stdout.flush()
             raise typer.Exit(INTERRUPTED)
@@ -121,17 +136,26 @@ def bench(
 
 
 def _benchmark(
-    request: BenchRequest, before: tuple[SweepPoint, ...], form: str, output: Path | None, shown: int | None
+    request: BenchRequest,
+    before: tuple[SweepPoint, ...],
+    form: str,
+    output: Path | None,
+    shown: int | None,
+    measure: Callable[[BenchRequest], Measured],
 ) -> bool:
     """Measure once and write the report. True if Ctrl-C ended it."""
     from fwdscope.render import render
     from fwdscope.render.bench import draw
 
-    measured = _measure(request)
+    measured = measure(request)
     report = measured.report
     if form == "table":
         compared = _compare(before, (), report)
-        next_steps = (f"{_command_line(request)} -o before.json", "then, changed: --against before.json")
+        several = f" --processes {max(5, len(report.run.processes))}" if report.run else ""
+        next_steps = (
+            f"{_command_line(request)}{several} -o before.json",
+            f"then, changed:{several} --against before.json",
+        )
         text = draw(report, *_width_and_colour(output), shown, compared, () if output else next_steps)
     elif form == "html":
         from fwdscope.render import html
@@ -167,7 +191,12 @@ def _compare_in_turn(
 
 
 def _sweep(
-    request: BenchRequest, axes: tuple[SweepAxis, ...], before: tuple[SweepPoint, ...], form: str, output: Path | None
+    request: BenchRequest,
+    axes: tuple[SweepAxis, ...],
+    before: tuple[SweepPoint, ...],
+    form: str,
+    output: Path | None,
+    measure: Callable[[BenchRequest], Measured],
 ) -> bool:
     """Measure at all combinations and write the table. True if Ctrl-C ended it."""
     from fwdscope.commands.bench.request import run_sweep
@@ -175,7 +204,7 @@ def _sweep(
     from fwdscope.render.sweep import as_csv, draw_sweep
     from fwdscope.report.sweep import Sweep
 
-    points, interrupted = run_sweep(request, axes, _measure)
+    points, interrupted = run_sweep(request, axes, measure)
     sweep = Sweep(axes, points)
     if form == "json":
         put(sweep.dumps(), output)
@@ -190,13 +219,32 @@ def _sweep(
     return interrupted
 
 
-def _measure(request: BenchRequest) -> Measured:
+def _measure(request: BenchRequest, processes: int, limits: Sequence[str]) -> Measured:
     """One benchmark, with progress on stderr. Ctrl-C while it measures keeps what there is."""
     from fwdscope.commands.bench.request import run_benchmark
+    from fwdscope.report import Report
+    from fwdscope.report.speedup import with_processes
 
     with _progress() as report_progress:
         settings = replace(request.settings, on_progress=report_progress)
-        return run_benchmark(request._replace(settings=settings))
+        first = run_benchmark(request._replace(settings=settings))
+        reports, interrupted = [first.report], first.interrupted
+        try:
+            while len(reports) < processes and not interrupted:
+                report_progress(f"process {len(reports) + 1} of {processes}")
+                words = [*shlex.split(_command_line(request)), "--no-layers", "--format", "json"]
+                command = [sys.executable, "-m", *words, *(f"--limit={limit}" for limit in limits)]
+                code, text = run_command(
+                    command, request.target.content, stdin=PIPE if request.target.content else DEVNULL,
+                    stdout=PIPE, stderr=DEVNULL,
+                )  # fmt: skip
+                if code:
+                    here = f"process {len(reports) + 1} of --processes ended with code {code}"
+                    raise InputError(f"{here}; it ran {shlex.join(words)}")
+                reports.append(Report.loads(text.decode()))
+        except KeyboardInterrupt:
+            interrupted = True
+    return replace(first, report=with_processes(reports), interrupted=interrupted)
 
 
 @contextlib.contextmanager
@@ -225,13 +273,12 @@ def _width_and_colour(output: Path | None) -> tuple[int, bool]:
 def _command_line(request: BenchRequest) -> str:
     """The command that measures the same again."""
     target, settings, batch = request
-    options = {
-        "--device": settings.device,
-        "--dtype": settings.dtype if settings.dtype != "float32" else None,
-        "--threads": settings.threads,
+    given = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    changed = {field.name: given[field.name] for field in fields(settings) if given[field.name] != field.default}
+    options = {f"--{name}": changed.get(name) for name in _OPTIONS} | {
         "--batch": batch,
-        "--autocast": settings.autocast,
         "--compile": settings.compiled,
         "--channels-last": settings.channels_last,
+        "--precision": f"{100 * settings.precision:g}" if "precision" in changed else None,
     }
     return f"fwdscope bench {command_line(target, options)}"

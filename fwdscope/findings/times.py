@@ -129,5 +129,6 @@ def _far_from_roofline(network: RowGraph) -> Iterator[Finding]:
     # Only if each call takes about as long as a launch can launches be the reason.
     device = network.report.run.device.partition(":")[0] if network.report.run else ""
     launch = LAUNCH.get(device, LAUNCH_ELSEWHERE)
-    small = all((one.row.latency or 0) <= launch * one.row.calls for one, _ in far)
-    yield Finding("note", text, path, "launch-bound: use a larger batch or --compile" if small else None)
+    longest = max(max(one.row.latency_range or (one.row.latency or 0,)) / one.row.calls for one, _ in far)
+    advice = f"launch-bound, a call takes {units.seconds(longest)} at most: use a larger batch or --compile"
+    yield Finding("note", text, path, advice if longest <= launch else None)

@@ -101,6 +101,9 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         columns, range_ = distribution(latency, min(BINS, width - _LABEL - 34))
         text = f"{units.exact(len(latency.times))}, {range_}"
         yield ((pad("repeats", _LABEL), "dim"), (columns, "cyan"), ("  " * bool(columns) + text, "dim"))
+    if run.processes:
+        ends = " to ".join(map(units.seconds, (min(run.processes), max(run.processes))))
+        yield from _labelled("processes", f"{len(run.processes)}, p10 {ends}", width, "dim")
     yield from _arithmetic(report, run, latency, width)
     if report.past:
         yield from _traffic(report, run, latency, width)
@@ -266,7 +269,13 @@ def _columns(shown: Sequence[tuple[LayerRow, int, float]], run: Run, total: floa
     shares = [seconds / total for *_, seconds in shown]
     roofs = [roofline(row, run.peaks) if run.peaks else None for row in rows]
     paths = [(row.path if n == 1 else f"{row.path} × {n}") + again(row) for row, n, _ in shown]
-    times = units.shared_seconds([seconds for *_, seconds in shown])
+    shared = units.shared_seconds([seconds for *_, seconds in shown])
+    # The clock does not know a time below its noise; of several copies and calls, that of all.
+    noises = [(run.clock_noise or 0.0) * n * row.calls for row, n, _ in shown]
+    times = [
+        f"< {units.seconds(noise)}" if seconds < noise else text
+        for text, noise, (*_, seconds) in zip(shared, noises, shown, strict=True)
+    ]
     rates = [units.count(row.flops / row.latency) if row.latency and row.flops else "" for row in rows]
     intensities = [f"{roof.intensity:.1f}" if roof and roof.intensity is not None else "" for roof in roofs]
     near = [f"{100 * roof.share:.0f} %" if roof and roof.share is not None else "" for roof in roofs]

@@ -29,7 +29,8 @@ from fwdscope.report.report import SHARED
 def render(report: Report, options: Options) -> str:
     """The rows with a heading. Shapes are ``1x64x112x112``; several things in one field are joined by ``;``.
 
-    If the whole forward was timed, each row has its median, p90 and p99 in seconds, in columns after ``times``.
+    If the whole forward was timed, each row has its median, p90 and p99 in seconds, in columns after ``times``, and the
+    device and settings.
     Statistics of a run have columns of their own, as ``stats_mean``; a histogram is ``low..high:1 2 3``.
     """
     out = io.StringIO()
@@ -38,6 +39,8 @@ def render(report: Report, options: Options) -> str:
         names = [name for name in names if name not in ("least", "backward_least")]
     latency = report.run.latency if report.run else None
     whole = {f"whole_{name}": str(getattr(latency, name)) for name in ("median", "p90", "p99")} if latency else {}
+    if latency and report.run:
+        whole |= {name: _field(name, getattr(report.run, name)) for name in _SETTINGS}
     writer = csv.DictWriter(out, [*names, "times", *whole], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     rows = list(zip(report.layers, multiplicities(report.layers), strict=True))
@@ -56,6 +59,10 @@ _SEVERAL = {
     "backward": {f"backward_{field.name}": field.name for field in dataclasses.fields(Backward)},
     "stats": {f"stats_{field.name}": field.name for field in dataclasses.fields(ActivationStats)},
 }
+
+
+# Settings of a run.
+_SETTINGS = ("device", "device_name", "dtype", "precision", "threads", "compiled", "channels_last", "batch")
 
 
 def record(row: LayerRow) -> dict[str, Any]:

@@ -388,6 +388,8 @@ class Run:
     # The whole model without hooks, and the sum of its layers, measured in separate passes.
     latency: Latency | None = None
     layers_latency: float | None = None
+    # Seconds below which the clock does not know the time of a layer's call; None if layers were not timed.
+    clock_noise: Seconds | None = None
     # Bytes at the peak, measured by the device's allocator, or on a CPU by the growth of the process; None if unknown.
     peak_memory: int | None = None
     first_nonfinite: NonFinite | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import comb
 from typing import Literal, TypeAlias
@@ -85,6 +85,16 @@ def compare(
         return Speedup(before.p10, quantile(ratios, 0.5), interval, differs, "processes")
     enough = min(len(before.times), len(now.times)) >= LEAST
     return Speedup(before.p10, now.p10 / before.p10, _resampled(before.times, now.times) if enough else None, differs)
+
+
+def with_processes(reports: Sequence[Report]) -> Report:
+    """The first of several processes' reports, with the times of all."""
+    runs = [report.run for report in reports if report.run]
+    latencies = [run.latency for run in runs if run.latency]
+    if len(latencies) < 2:
+        return reports[0]
+    together = Latency.of([time for one in latencies for time in one.times])
+    return replace(reports[0], run=replace(runs[0], latency=together, processes=tuple([one.p10 for one in latencies])))
 
 
 def against_limit(times: Sequence[float], limit: float) -> Speedup:

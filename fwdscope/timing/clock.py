@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -108,6 +108,24 @@ class EventClock:
         if seconds > 0:
             with self.cuda.device(self.device):
                 self.cuda._sleep(int(seconds * self.rate))
+
+
+# Pairs of marks that are taken to know their cost, after as many that are not counted.
+EMPTY_PAIRS = 50
+
+
+class Empty(NamedTuple):
+    """Seconds between two marks with nothing between them, and how far other such pairs are from that."""
+
+    seconds: float
+    noise: float
+
+
+def empty_pair(clock: Clock) -> Empty:
+    """The cost of a pair of marks: its median, and the distance of the 90th percentile, or the clock's resolution."""
+    found = sorted(clock.read([(clock.mark(), clock.mark()) for _ in range(2 * EMPTY_PAIRS)])[EMPTY_PAIRS:])
+    middle = found[EMPTY_PAIRS // 2]
+    return Empty(middle, max(clock.resolution, found[EMPTY_PAIRS * 9 // 10] - middle))
 
 
 def clock_for(device: torch.device) -> Clock:

@@ -23,7 +23,7 @@ from fwdscope.model.modules import Network, Scope
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.straight import NotStraight, straight
 from fwdscope.report import LayerRow, multiplicities, parents
-from fwdscope.timing.clock import Clock, clock_for
+from fwdscope.timing.clock import Clock, clock_for, empty_pair
 from fwdscope.timing.stopwatch import STRETCH, LaunchDelays, Stopwatch
 from fwdscope.trace import Node
 from fwdscope.trace.module import hook_modules
@@ -39,6 +39,8 @@ class LayerTimes:
 
     passes: tuple[Mapping[StepKey, float], ...]
     interrupted: bool = False
+    # Seconds below which the time of a call is not known.
+    noise: float = 0.0
 
     def of(self, keys: Sequence[StepKey]) -> tuple[float, ...]:
         """Seconds of some steps together in each pass; empty if none of them was timed."""
@@ -65,22 +67,29 @@ def latencies(
     if clock is None:
         devices = (t.device for t in (*module.parameters(), *module.buffers(), *inputs) if isinstance(t, Tensor))
         clock = clock_for(next(devices, torch.device("cpu")))
-    began = clock.now()
+    began, empty = clock.now(), empty_pair(clock)
     done: list[Mapping[StepKey, float]] = []
     with torch.inference_mode(), contextlib.ExitStack() as stack:
         try:
-            one_pass = stack.enter_context(_passes(module, tuple(inputs), dict(keywords or {}), clock, graph))
+            one_pass = stack.enter_context(
+                _passes(module, tuple(inputs), dict(keywords or {}), clock, graph, empty.seconds)
+            )
             one_pass()  # warm-up
             while len(done) < passes and not (done and budget is not None and clock.now() - began > budget):
                 done.append(one_pass())
         except KeyboardInterrupt:
-            return LayerTimes(tuple(done), interrupted=True)
-    return LayerTimes(tuple(done))
+            return LayerTimes(tuple(done), True, empty.noise)
+    return LayerTimes(tuple(done), noise=empty.noise)
 
 
 @contextlib.contextmanager
 def _passes(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], clock: Clock, graph: fx.GraphModule | None
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    clock: Clock,
+    graph: fx.GraphModule | None,
+    empty: float,
 ) -> Iterator[Callable[[], dict[StepKey, float]]]:
     """A function that runs one pass and returns its times."""
     with contextlib.ExitStack() as stack:
@@ -91,23 +100,23 @@ def _passes(
             return watch.read()
 
         if graph is None and not isinstance(module, Network):
-            watch = Stopwatch(clock)
+            watch = Stopwatch(clock, empty=empty)
             for handle in hook_modules(named_modules(module), watch):
                 stack.callback(handle.remove)
             yield watched
             return
         if not isinstance(module, Network):
             assert graph is not None
-            yield _GraphPass(graph, None, args, clock)
+            yield _GraphPass(graph, None, args, clock, empty)
             return
         stack.enter_context(torch_default_dtype(module.blueprint.dtype))
         try:
             graph = graph or straight_with_steps(module, args)
         except NotStraight:
-            watch = stack.enter_context(_observing(module, clock, LaunchDelays(clock)))
+            watch = stack.enter_context(_observing(module, clock, LaunchDelays(clock), empty))
             yield watched
             return
-        yield _GraphPass(graph, module, args, clock)
+        yield _GraphPass(graph, module, args, clock, empty)
 
 
 def straight_with_steps(network: Network, inputs: Sequence[Tensor]) -> fx.GraphModule:
@@ -116,9 +125,9 @@ def straight_with_steps(network: Network, inputs: Sequence[Tensor]) -> fx.GraphM
 
 
 @contextlib.contextmanager
-def _observing(network: Network, clock: Clock, delays: LaunchDelays) -> Iterator[Stopwatch]:
+def _observing(network: Network, clock: Clock, delays: LaunchDelays, empty: float) -> Iterator[Stopwatch]:
     """A stopwatch that observes a network, also inside torch's composite layers."""
-    watch = Stopwatch(clock, delays)
+    watch = Stopwatch(clock, delays, empty)
     with contextlib.ExitStack() as stack:
         stack.callback(setattr, network.blueprint, "observer", network.blueprint.observer)
         network.blueprint.observer = watch
@@ -130,8 +139,11 @@ def _observing(network: Network, clock: Clock, delays: LaunchDelays) -> Iterator
 class _GraphPass:
     """Runs a graph node by node, with marks around each call."""
 
-    def __init__(self, graph: fx.GraphModule, network: Network | None, inputs: tuple[Any, ...], clock: Clock) -> None:
+    def __init__(
+        self, graph: fx.GraphModule, network: Network | None, inputs: tuple[Any, ...], clock: Clock, empty: float
+    ) -> None:
         self.graph = graph
+        self.empty = empty
         self.network = network
         self.inputs = inputs
         self.clock = clock
@@ -147,7 +159,7 @@ class _GraphPass:
         runner.run(*self.inputs, enable_io_processing=False)
         times = runner.read()
         if self.composites and self.network is not None:
-            with _observing(self.network, self.clock, self.delays_inside) as watch:
+            with _observing(self.network, self.clock, self.delays_inside, self.empty) as watch:
                 _Runner(self, watch).run(*self.inputs, enable_io_processing=False)
                 times |= watch.read()
         return times
@@ -162,7 +174,7 @@ class _Runner(fx.Interpreter):
 
     def __init__(self, of: _GraphPass, watch: Stopwatch | None) -> None:
         super().__init__(of.graph)
-        self.clock, self.delays, self.stretches = of.clock, of.delays, of.stretches
+        self.clock, self.delays, self.stretches, self.empty = of.clock, of.delays, of.stretches, of.empty
         self.watch = watch
         self.spans: list[tuple[StepKey, Any, Any]] = []
         self.modules: dict[str, nn.Module] = dict(of.graph.named_modules(remove_duplicate=False))
@@ -194,7 +206,7 @@ class _Runner(fx.Interpreter):
         times: dict[StepKey, float] = {}
         seconds = self.clock.read([(begin, end) for _, begin, end in self.spans])
         for (step, _, _), spent in zip(self.spans, seconds, strict=True):
-            times[step] = times.get(step, 0.0) + spent
+            times[step] = times.get(step, 0.0) + max(0.0, spent - self.empty)
         return times
 
 

@@ -53,8 +53,10 @@ class _Interval:
     is_line: bool
     begin: Any = None
     end: Any = None
-    # How many steps began inside it, and the mark at which the last one ended.
+    # How many steps began in it, and the mark at which the last one ended.
     inside: int = 0
+    # Marks that were taken inside it.
+    marks: int = 0
     since: Any = None
 
 
@@ -63,11 +65,13 @@ class Stopwatch:
 
     In a spec, blocks, stacks, parts and loops are not timed, since evaluating lines is not the network's work: their
     time is the sum of what is inside. A line is timed without the layers that it calls. An asynchronous device is
-    delayed before each stretch, by ``delays`` with the times of earlier passes.
+    delayed before each stretch, by ``delays`` with the times of earlier passes. ``empty`` is what a pair of marks
+    costs, which is taken off.
     """
 
-    def __init__(self, clock: Clock, delays: LaunchDelays | None = None) -> None:
+    def __init__(self, clock: Clock, delays: LaunchDelays | None = None, empty: float = 0.0) -> None:
         self.clock = clock
+        self.empty = empty
         self.delays = delays or LaunchDelays(clock)
         # The host's time when the current stretch began.
         self.since = 0.0
@@ -99,6 +103,7 @@ class Stopwatch:
             self.gap(interval, end)
         if interval.around is not None:
             interval.around.since = end
+            interval.around.marks += 2 + interval.marks
 
     def gap(self, around: _Interval, until: Any) -> None:
         """What a step did itself since it began or the last step inside it ended."""
@@ -154,8 +159,10 @@ class Stopwatch:
                 own[interval] -= delay
         times: dict[StepKey, float] = {}
         for (key, _, _), spent in zip(self.gaps, seconds[len(spans) :], strict=True):
-            times[key] = times.get(key, 0.0) + spent
-        for one, spent in own.items():
+            times[key] = times.get(key, 0.0) + max(0.0, spent - self.empty)
+        for one, taken in own.items():
+            # From mark to mark there is the cost of one mark, and of all between.
+            spent = max(0.0, taken - (1 + one.marks) * self.empty)
             if one.key is not None:
                 times[one.key] = times.get(one.key, 0.0) + spent
             if one.around is not None and one.around.is_line and one.around.key is not None:

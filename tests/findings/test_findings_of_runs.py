@@ -393,19 +393,20 @@ def test_a_layer_far_below_its_roofline_is_a_finding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("latency", "calls", "device", "advice"),
+    ("latency", "calls", "device", "longest"),
     [
         # A launch takes some 10 µs, and a layer is one to three of them: 2 ms have another reason.
         (2e-3, 1, "cpu", None),
-        (20e-6, 1, "cpu", "launch-bound: use a larger batch or --compile"),
+        (20e-6, 1, "cpu", "20.0 µs"),
         (50e-6, 1, "cpu", None),
-        (50e-6, 1, "cuda:0", "launch-bound: use a larger batch or --compile"),
-        (2e-3, 100, "cpu", "launch-bound: use a larger batch or --compile"),
+        (50e-6, 1, "cuda:0", "50.0 µs"),
+        (2e-3, 100, "cpu", "20.0 µs"),
     ],
 )
 def test_a_layer_is_launch_bound_only_if_a_call_takes_as_long_as_a_launch(
-    latency: float, calls: int, device: str, advice: str | None
+    latency: float, calls: int, device: str, longest: str | None
 ) -> None:
+    advice = longest and f"launch-bound, a call takes {longest} at most: use a larger batch or --compile"
     rows = [replace(_moving("slow", latency, moved=8), calls=calls), _moving("fast", 0.01 * latency, flops=10**3)]
     report = _timed(*rows, peaks=PEAKS)
     assert report.run is not None

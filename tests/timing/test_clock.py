@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from fake_clocks import Cuda, Time
 
-from fwdscope.timing.clock import EventClock, HostClock, clock_for
+from fwdscope.timing.clock import EventClock, HostClock, clock_for, empty_pair
 
 CUDA = torch.device("cuda:0")
 
@@ -96,3 +98,19 @@ def test_on_a_gpu_events_measure_what_a_synchronised_host_does() -> None:
     host = time.perf_counter() - before
     # Twenty times as long as any launch: both are the device's work, the events never more than the host saw.
     assert 0 < seconds <= host
+
+
+def test_an_empty_pair_of_marks_has_a_cost_and_a_noise() -> None:
+    # Reading takes 60 ns, and 200 more each twentieth time; a pair is the time of one reading.
+    time = Time()
+    count = itertools.count(1)
+
+    def read() -> int:
+        time.passes(60e-9 + 200e-9 * (next(count) % 20 == 0))
+        return time()
+
+    found = empty_pair(HostClock(read))
+    assert found.seconds == pytest.approx(60e-9)
+    # Of 50 pairs 5 have the slow reading between their marks: the 90th percentile is 200 ns above the median.
+    assert found.noise == pytest.approx(200e-9)
+    assert empty_pair(HostClock(Time())) == (0.0, HostClock().resolution)

@@ -90,6 +90,34 @@ def test_each_row_has_the_time_of_one_copy_and_what_contains_others_their_sum() 
     assert whole == pytest.approx(0.010 + 0.018 + 0.020)
 
 
+def test_what_marks_cost_is_in_no_layer() -> None:
+    # Reading this clock takes 1 ms, and each layer 10.
+    time = Time()
+
+    def read() -> int:
+        time.passes(0.001)
+        return time()
+
+    clock = HostClock(read)
+    network, inputs, pairs = network_of(STACKED)
+    for i in range(3):
+        slow_down(network.get_submodule(f"body.{i}.fc"), time, 0.010)
+    rows, _ = with_latencies(pairs, latencies(network, inputs, passes=1, clock=clock))
+    assert by_path(rows) == pytest.approx(
+        {"first": 0.0, "body": 0.030, "body.0": 0.010, "body.0.fc": 0.010, "body.0.add": 0.0, "last": 0.0}
+    )
+    module = nn.Sequential(nn.Sequential(nn.ReLU(), nn.ReLU()), nn.ReLU())
+    for inner in (module[0][0], module[0][1], module[1]):
+        slow_down(inner, time, 0.010)
+    x = torch.ones(2)
+    pairs = rows_with_nodes(trace_module(module, [x], {}, where_it_lives=True)[0])
+    rows, _ = with_latencies(pairs, latencies(module, [x], passes=1, clock=clock))
+    # What is outside is timed over the marks of what is inside.
+    found = by_path(rows)
+    assert found["0"] == pytest.approx(0.020)
+    assert found["0.0"] == pytest.approx(0.010)
+
+
 def test_each_row_has_the_range_of_its_passes() -> None:
     network, inputs, pairs = network_of(STACKED)
     time = Time()
@@ -247,9 +275,9 @@ def test_on_a_gpu_the_host_runs_ahead_and_one_wait_ends_a_pass() -> None:
     assert by_path(rows)["first"] == pytest.approx(1e-6)
     # Five layers of a microsecond each; no launch is in it.
     assert whole == pytest.approx(5e-6)
-    # One warm-up and four passes. The warm-up has no delay; it says how long the host takes: five launches of 0.1 ms,
-    # and half as much again.
-    assert cuda.synchronisations == 5
+    # The empty pairs, one warm-up and four passes. The warm-up has no delay; it says how long the host takes: five
+    # launches of 0.1 ms, and half as much again.
+    assert cuda.synchronisations == 6
     assert cuda.slept == pytest.approx([750_000] * 4, abs=1)
 
 

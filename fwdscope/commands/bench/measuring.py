@@ -86,9 +86,10 @@ def bench(
     ran = replace(
         run_of(workload, settings, samples.times, threads),
         layers_latency=layers,
+        clock_noise=times.noise if times.passes else None,
         peak_memory=peak,
         peaks=known,
-        notes=tuple(notes_on(workload, settings, samples, layers, clock, is_shared(ready.device))),
+        notes=tuple(notes_on(workload, settings, samples, layers, clock, is_shared(ready.device), threads)),
     )
     report = replace(workload.report, layers=rows, run=ran)
     return Measured(report, samples, samples.interrupted or times.interrupted)

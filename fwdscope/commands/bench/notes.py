@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fwdscope import units
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock
 from fwdscope.timing.sampling import Samples, relative_half_width
 from fwdscope.timing.turns import Turns, half_width
 
-ONE_THREAD = "--threads 1 is steadier"
 # Share of the median that its interquartile range may have without a note, as in torch.utils.benchmark.
 MAX_QUIET_IQR = 0.10
 # Share of the whole by which the layers' sum may differ from it without a note; less on a device that waits.
@@ -19,12 +19,18 @@ MAX_QUIET_WAIT = 0.02
 
 
 def notes_on(
-    workload: Workload, settings: BenchSettings, samples: Samples, layers: float | None, clock: Clock, busy: bool
+    workload: Workload,
+    settings: BenchSettings,
+    samples: Samples,
+    layers: float | None,
+    clock: Clock,
+    busy: bool,
+    threads: int | None = None,
 ) -> Iterator[str]:
     """The notes on a measurement, the most serious first. ``busy``: other programs use the processor."""
     if samples.interrupted:
         yield f"interrupted after {len(samples.times):,} repeats"
-    yield from _noise(settings, samples, busy)
+    yield from _noise(settings, samples, busy, threads)
     if samples.batch > 1:
         yield f"each time is the mean of {samples.batch:,} forwards, since one is too short for the clock"
     if layers and samples.times:
@@ -47,11 +53,11 @@ def notes_on_turns(
         known = "too few rounds" if width is None else f"the ratio is known to ±{100 * width:.1f} %"
         yield f"{known}: raise --budget"
     if busy and max(one or 1 for one in threads) > 1:
-        yield f"other programs are running, and threads wait for one another: {ONE_THREAD}"
+        yield "other programs are running, and threads wait for one another: --threads 1 is steadier"
     yield from dict.fromkeys(note for one in workloads for note in one.notes)
 
 
-def _noise(settings: BenchSettings, samples: Samples, busy: bool) -> Iterator[str]:
+def _noise(settings: BenchSettings, samples: Samples, busy: bool, threads: int | None) -> Iterator[str]:
     """One note on noise, however many signs of it there are."""
     signs: list[str] = []
     advice = ""
@@ -63,6 +69,8 @@ def _noise(settings: BenchSettings, samples: Samples, busy: bool) -> Iterator[st
         advice = ": raise --budget"
     if busy:
         signs.append("other programs running")
+        # Each operator waits for the slowest of its threads.
+        advice += f"{' or' if advice else ':'} --threads 1" if threads is not None and threads > 1 else ""
     if signs:
         yield f"noisy times ({', '.join(signs)}){advice}"
 
@@ -74,8 +82,9 @@ def _gap(workload: Workload, settings: BenchSettings, layers: float, samples: Sa
         return
     whole, noise = samples.latency.median, samples.latency.iqr / samples.latency.median
     gap = (whole - layers) / whole
-    if clock.asynchronous and gap > max(MAX_QUIET_WAIT, noise):
-        yield f"launch-bound: the device waits {100 * gap:.0f} % of the time; use a larger batch or --compile"
+    if clock.asynchronous and gap > MAX_QUIET_WAIT + noise:
+        least = units.seconds((gap - noise) * whole)
+        yield f"launch-bound: the device waits {least} or more a forward; use a larger batch or --compile"
     elif gap > max(MAX_QUIET_GAP, noise):
         rest = "evaluating the spec's lines" if workload.graph is None else "calls between the layers"
         yield f"the layers sum to {100 * gap:.0f} % less than the whole: the rest is {rest}"

@@ -36,7 +36,7 @@ def _measure(checked: Checked, device: str, dtype: str) -> MeasuredLatency:
         # The other lines suggest options of `inspect`.
         return MeasuredLatency(failed=str(error).partition("\n")[0])
     run = report.run
-    return MeasuredLatency(run.latency.median if run is not None and run.latency is not None else None, report.layers)
+    return MeasuredLatency(run.latency.times if run is not None and run.latency is not None else (), report.layers)
 
 
 def _find(text: str) -> str:

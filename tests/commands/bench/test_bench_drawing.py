@@ -50,6 +50,16 @@ def test_each_layer_has_its_share_of_the_roofline() -> None:
     assert line_of(text, "body.0.add").split()[-3:] == ["memory", "5", "%"]
 
 
+def test_a_time_below_the_clocks_noise_is_given_as_that() -> None:
+    one = report([0.031])
+    assert one.run is not None
+    # A call of the head takes 2 ms, where the clock knows 3; two copies of the addition take 8, and it knows 6.
+    text = draw(replace(one, run=replace(one.run, clock_noise=0.003)), 140)
+    assert "< 3.00 ms" in line_of(text, "head")
+    assert "<" not in line_of(text, "body.0.add")
+    assert "<" not in draw(one, 140)
+
+
 def test_only_the_slowest_are_shown_and_the_rest_is_summed() -> None:
     text = draw(report([0.031]), 100, layers=2)
     assert "stem" not in text

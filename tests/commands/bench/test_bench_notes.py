@@ -27,10 +27,11 @@ def notes(
     clock: Any = CPU,
     graph: Any = True,
     busy: bool = False,
+    threads: int | None = None,
     **settings: Any,
 ) -> list[str]:
     workload: Any = SimpleNamespace(graph=graph, notes=())
-    return list(notes_on(workload, BenchSettings(**settings), taken, layers, clock, busy))
+    return list(notes_on(workload, BenchSettings(**settings), taken, layers, clock, busy, threads))
 
 
 def test_a_steady_run_whose_layers_are_the_whole_has_no_notes() -> None:
@@ -42,6 +43,13 @@ def test_all_signs_of_noise_are_one_note() -> None:
     # The middle half lies from 0.9 to 1.1, 20 % of the median; the interval from 0.8 to 1.2 is ±20 %.
     noisy = samples(0.8, 0.9, 0.9, 1.0, 1.0, 1.1, 1.1, 1.2, precise=False)
     assert notes(noisy, busy=True) == ["noisy times (IQR 20 %, median ±20.0 %, other programs running): raise --budget"]
+
+
+def test_where_threads_wait_for_those_that_other_programs_stop_one_thread_is_advised() -> None:
+    steady = samples(*[1.0] * 10)
+    assert notes(steady, busy=True, threads=2) == ["noisy times (other programs running): --threads 1"]
+    assert notes(steady, busy=True, threads=1) == ["noisy times (other programs running)"]
+    assert notes(steady, threads=2) == []
 
 
 def test_an_imprecise_median_is_a_note_unless_so_few_repeats_were_asked_for() -> None:
@@ -64,7 +72,12 @@ def test_forwards_timed_together_are_a_note() -> None:
         (0.7, CPU, True, "30 % less than the whole: the rest is calls between the layers"),
         (0.7, CPU, None, "30 % less than the whole: the rest is evaluating the spec's lines"),
         (1.3, CPU, True, "30 % more than the whole: timed one by one"),
-        (0.7, GPU, True, "launch-bound: the device waits 30 % of the time; use a larger batch or --compile"),
+        (
+            0.7,
+            GPU,
+            True,
+            "launch-bound: the device waits 300 ms or more a forward; use a larger batch",
+        ),
     ],
 )
 def test_why_the_sum_of_the_layers_is_not_the_whole(layers: float, clock: Any, graph: Any, expected: str) -> None:
@@ -91,7 +104,7 @@ def test_interruption_autocast_and_caches_are_notes() -> None:
 def test_every_note_fits_on_a_line_of_100_columns() -> None:
     noisy = samples(*[0.8] * 4, *[1.0] * 2, *[1.3] * 4, precise=False, batch=1_000)
     every = [
-        *notes(noisy, 1.9, busy=True),
+        *notes(noisy, 1.9, busy=True, threads=64),
         *notes(samples(*[1.0] * 9), 0.5, clock=GPU, autocast=True, dtype="bfloat16"),
         *notes(samples(*[1.0] * 9), 0.5, graph=None),
         *notes(samples(*[1.0] * 9), 2.0, graph=None),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import signal
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
+from known_peaks import remember_peaks
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
@@ -20,9 +21,10 @@ QUICK = ("--device", "cpu", "--threads", "1", "--repeats", "8", "--warmup", "1")
 
 
 @pytest.fixture(autouse=True)
-def _as_a_command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _as_a_command(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    return
+    # With the peaks of a CPU, so that none is measured.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(remember_peaks(tmp_path_factory.mktemp("cache"))))
 
 
 def run(*arguments: str) -> Result:
@@ -87,3 +89,31 @@ def test_what_cannot_be_compared_is_refused(arguments: tuple[str, ...], message:
     result = run("mlp_mnist", *QUICK, *arguments)
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
+
+
+def test_processes_measure_the_same_and_keep_what_each_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def run_here(command: list[str], *_: object, **__: object) -> tuple[int, bytes]:
+        commands.append(command)
+        result = CliRunner().invoke(app, command[3:])
+        return result.exit_code, result.stdout.encode()
+
+    monkeypatch.setattr(sys.modules["fwdscope.cli.bench"], "run_command", run_here)
+    file = tmp_path / "several.json"
+    options = (*QUICK, "--set", "hidden=9", "--dtype", "bf16", "--seed", "3", "--processes", "5", "--no-layers")
+    assert run("mlp_mnist", *options, "-o", str(file)).exit_code == 0
+    assert commands == [commands[0]] * 4, "the first is this process"
+    words = "bench mlp_mnist --set hidden=9 --device cpu --dtype bfloat16 --threads 1 --seed 3 --warmup 1 --repeats 8"
+    assert commands[0][2:] == ["fwdscope", *words.split(), "--no-layers", "--format", "json"]
+    found = Report.loads(file.read_text()).run
+    assert found is not None
+    assert found.latency is not None
+    assert (len(found.processes), len(found.latency.times)) == (5, 40)
+    text = " ".join(run("mlp_mnist", *options, "--against", str(file)).output.split())
+    assert "processes 5, p10" in text
+    assert "99 %:" in text
+    monkeypatch.setattr(sys.modules["fwdscope.cli.bench"], "run_command", lambda *_, **__: (7, b""))
+    failed = run("mlp_mnist", *options)
+    assert failed.exit_code == 2
+    assert "process 2 of --processes ended with code 7" in failed.output
