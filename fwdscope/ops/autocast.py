@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
 from fwdscope.errors import StepError
@@ -48,6 +49,7 @@ _RUNS = {
     "inner": "tensordot",
     "pairwise_distance": "dist",
 }
+_REDUCTIONS = ("none", "mean", "sum")
 _PYTHON = ("torch.functional", "torch.nn.functional", "torch._tensor")
 
 
@@ -107,10 +109,11 @@ class Autocast(TorchFunctionMode):
         """As torch puts it together: the logarithms in the dtype of the scores, the loss in float32."""
         if x.shape == target.shape:  # probabilities of classes
             return func(x, target, *settings)
-        (*how, smoothing), classes = settings or (None, 1, -100, 0.0), min(1, x.dim() - 1)
+        weight, how, ignored, smoothing = settings or (None, 1, -100, 0.0)
+        classes = min(1, x.dim() - 1)
         with self:
             logarithms = torch.log_softmax(x, classes, dtype=x.dtype)
-            loss = torch._C._nn.nll_loss_nd(logarithms, target, *how)
+            loss = F.nll_loss(logarithms, target, weight, ignore_index=ignored, reduction=_REDUCTIONS[how])
             if smoothing:
                 loss = loss * (1 - smoothing) - logarithms.sum(classes).mean() * (smoothing / x.shape[classes])
             return loss

@@ -36,7 +36,7 @@ def checkpointed(module: nn.Module, first: Around, again: Callable[[], Around]) 
             with recompute(), _Stopping():
                 try:
                     return forward(*args, **kwargs)
-                except _StoppedEarlyError as error:
+                except _StoppedEarly as error:
                     stopped = error.args[0]
             try:
                 raise stopped
@@ -50,7 +50,7 @@ def checkpointed(module: nn.Module, first: Around, again: Callable[[], Around]) 
     return run
 
 
-class _StoppedEarlyError(BaseException):
+class _StoppedEarly(BaseException):
     """torch's own exception that ends a recomputation when all is there, past what catches any Exception."""
 
 
@@ -60,5 +60,5 @@ class _Stopping(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         except Exception as error:
             if type(error).__module__ == checkpoint.__name__:
-                raise _StoppedEarlyError(error) from None
+                raise _StoppedEarly(error) from None
             raise
