@@ -346,7 +346,7 @@ def grow(
                 figures[name] = replace(_figure(name, narrower, others), broken=one.broken, off=one.off, fixed=kept)
     if figures["active_params"].formula == figures["params"].formula:
         del figures["active_params"]
-    if (cache := _cache(target, base, found, on_progress, keep)) is not None:
+    if probe.takes_tokens and (cache := _cache(target, base, found, on_progress, keep)) is not None:
         figures["kv_cache"] = cache
     ordered = {name: figures[name] for name in FIGURES if name in figures}
     rows = tuple(_rows(probe.rows, formulas))

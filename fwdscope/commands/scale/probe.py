@@ -77,8 +77,9 @@ class Probe:
         self.only, self.keep = only, keep
         self.name = target.text
         self.make: Callable[[Mapping[str, int]], Subject]
-        # The rows of the first network that was built.
+        # The rows of the first network that was built, and whether it takes whole numbers, as tokens are.
         self.rows: tuple[RowFigures, ...] = ()
+        self.takes_tokens = False
         if target.is_module:
             from fwdscope.inspection import make_subject
 
@@ -141,7 +142,9 @@ class Probe:
         if self.only:
             return {key: value for key, value in found.items() if key in (COST, self.only)}
         rows = figures(trace)
-        self.rows = self.rows or tuple(rows)
+        if not self.rows:
+            self.rows, inputs = tuple(rows), subject.named_inputs(subject.call).values()
+            self.takes_tokens = any(not (one.is_floating_point() or one.is_complex()) for one in inputs)
         numbers: dict[str, int] = {}
         for row in rows:
             numbers[row.path] = number = numbers.get(row.path, -1) + 1

@@ -140,7 +140,7 @@ def run(*arguments: str) -> str:
 
 def test_the_command_prints_formulas_terms_rows_and_what_was_checked() -> None:
     text = run("lstm", "--in", "B,T,d,hidden", "--at", "hidden=40", "--at", "d=100000")
-    assert "params                 5.92 K  = 4·hidden·(3·hidden + d + 4)" in text
+    assert "params              5.92 K  = 4·hidden·(3·hidden + d + 4)" in text
     assert "hidden=40" in text
     assert "d=100,000 is beyond what was checked: from 1 to 160" in text
     assert "checked for B from 1 to 48" in text
