@@ -10,6 +10,7 @@ from reports_of_runs import ROWS, report, row
 
 from fwdscope.render.bench import distribution, draw, steps
 from fwdscope.report import Latency, Peaks
+from fwdscope.report.roofline import whole_time
 from fwdscope.report.speedup import compare
 
 
@@ -35,6 +36,13 @@ def test_layers_are_sorted_by_the_time_of_all_their_copies() -> None:
         ("body.0.fc", 2, 0.016), ("body.0.add", 2, 0.008), ("stem", 1, 0.004), ("head", 1, 0.002),
     ]  # fmt: skip
     assert sum(seconds for _, _, seconds in found) == pytest.approx(0.030)
+
+
+@pytest.mark.parametrize("seconds", [0.020, 0.031])
+def test_shares_are_never_above_the_whole_in_sum(seconds: float) -> None:
+    # The layers take 30 ms, which is more than a whole of 20 ms: then shares are of the layers' sum.
+    one = report([seconds])
+    assert sum(time for *_, time in steps(one)) / (whole_time(one) or 0) == pytest.approx(0.030 / max(seconds, 0.030))
 
 
 def test_of_nested_layers_the_outermost_is_listed() -> None:
