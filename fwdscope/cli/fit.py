@@ -89,7 +89,13 @@ def fit(
             if params is not None or (chinchilla is not None and compute is not None):
                 raise InputError("--chinchilla, --compute and --params each give the parameters: leave two of them out")
             tokens = _parse_budget("--chinchilla", chinchilla) if chinchilla is not None else None
-            wanted, note = law(tokens.low if tokens is not None else None, compute)
+            if tokens is not None and (tokens.low is None or tokens.high is None or tokens.high <= 0):
+                raise InputError(f"--chinchilla {chinchilla}: write the number of tokens, as in --chinchilla 26G")
+            if compute is not None and not 0 < compute < float("inf"):
+                raise InputError("--compute: write the FLOPs of the training, as in --compute 1e21")
+            # A number without all its digits is the middle of what rounds to it.
+            middle = (tokens.low + tokens.high) / 2 if tokens and tokens.low is not None and tokens.high else None
+            wanted, note = law(middle, compute)
             budgets["params"], notes = wanted, [note]
         if not vary:
             raise InputError("fit needs the vars to change: --vary d=256:8192:64 --vary depth=4:96")

@@ -87,7 +87,7 @@ def _options(fit: Fitted) -> Iterator[Line]:
 def _search(fit: Fitted, width: int) -> Iterator[Line]:
     text = f"{units.exact(fit.met)} of {units.exact(fit.combinations)} combinations meet the budgets"
     if fit.answers:
-        text += f"; the first {len(fit.answers)} were built and have these figures"
+        text += "; those shown were built and have these figures"
     text += f"  ·  {units.plural(fit.evaluations, 'evaluation')}, {fit.seconds:.1f} s"
     yield from wrapped(text, width, "dim")
     if fit.dropped:

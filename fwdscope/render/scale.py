@@ -74,7 +74,9 @@ def _larger(growth: Scaling) -> str:
 
 
 def _figure_text(name: str, value: float) -> str:
-    return units.byte_size(value) if name in BYTES else units.count(value)
+    # Between the steps of a formula its value may be a fraction.
+    number = value if isinstance(value, int) else float(value)
+    return units.byte_size(number) if name in BYTES else units.count(number)
 
 
 def _head(growth: Scaling) -> Iterator[Line]:

@@ -201,7 +201,7 @@ class Scaling:
             if name not in known:
                 meant = nearest(name, known)
                 help = f"did you mean {meant}?" if meant else f"the formulas are in {listed(known)}"
-                raise InputError(f"{name}={value}: {name} is not varied; {help}")
+                raise InputError(f"{name} is not varied; {help}")
             one = known[name]
             if value not in one.choices():
                 ends = "" if one.listed else f" from {one.low:,} to {one.high:,}"

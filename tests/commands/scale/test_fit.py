@@ -60,6 +60,16 @@ def test_the_compute_optimal_size_is_twenty_tokens_a_parameter() -> None:
     assert tokens_of(5.88e23) == pytest.approx(1.4e12)
 
 
+def test_the_command_takes_tokens_and_compute() -> None:
+    # A million tokens for 50,000 parameters: 4h² + 48h is 50,032 at 106. With 3e11 FLOPs as many: 6 · 50,000 · 10⁶.
+    for given in (["--chinchilla", "1M"], ["--compute", "3e11"]):
+        result = CliRunner().invoke(app, ["fit", "lstm", "--set", "depth=1", "--vary", "hidden=8:200", *given])
+        assert result.exit_code == 0, result.output
+        assert "compute-optimal for" in result.stdout
+        assert "50.0 K parameters" in result.stdout
+        assert "beyond its range" in result.stdout
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -87,6 +97,8 @@ def test_the_command_shows_options_to_copy() -> None:
         (["--vary", "hiden=8:64", "--params", "1K"], 2, "did you mean hidden?"),
         (["--vary", "hidden=8:64", "--params", "1K", "--keep", "hidden=2"], 2, "write --keep d/heads=64"),
         (["--vary", "hidden=8:64", "--params", "1K", "--chinchilla", "1G"], 2, "leave two of them out"),
+        (["--vary", "hidden=8:64", "--chinchilla", "<= 1G"], 2, "write the number of tokens, as in --chinchilla 26G"),
+        (["--vary", "hidden=8:64", "--compute", "-1"], 2, "--compute: write the FLOPs of the training"),
         (["--vary", "hidden=8:16", "--params", ">= 1G"], 1, ""),
     ],
 )
