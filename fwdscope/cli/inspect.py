@@ -316,7 +316,7 @@ def _with_batches(
 
 def _with_estimates(target: Target, report: Report, hardware: _Hardware, largest: LargestBatch | None = None) -> Report:
     """The report with the estimates of ``--on``; with ``all``, the fastest devices first."""
-    from fwdscope.report.roofline import estimate, fastest_first, with_least
+    from fwdscope.report.roofline import estimate, fastest_first, with_eager
     from fwdscope.report.throughput import dtype_of_products, measured_step
 
     accelerators, dtype = hardware.accelerators, dtype_of_products(report)
@@ -329,7 +329,7 @@ def _with_estimates(target: Target, report: Report, hardware: _Hardware, largest
     if accelerators and hardware.number == 1:
         report = replace(report, estimates=tuple(estimate(report, one.peaks(dtype)) for one in accelerators))
         if len(report.estimates) == 1:
-            report = with_least(report, report.estimates[0].peaks)
+            report = with_eager(report, report.estimates[0].peaks)
             report = replace(report, estimates=(replace(report.estimates[0], largest_batch=largest),))
         if report.past and not target.is_report:
             from fwdscope.inspection import with_generation

@@ -50,6 +50,8 @@ class Accelerator:
     # Bytes, and bytes per second.
     memory: int | None
     bandwidth: float
+    # Bytes of the last cache before the memory.
+    cache: int | None
     # The most FLOP/s in bfloat16, and bytes per second, that were measured and published; None if none are.
     achieved_bfloat16: float | None
     achieved_bandwidth: float | None
@@ -69,14 +71,14 @@ class Accelerator:
         # Only cuDNN, NVIDIA's library, uses TF32 by default.
         convolutions = self.tf32 if dtype == "float32" and self.vendor == "NVIDIA" else None
         memory = int(self.memory * _METAL_SHARE) if self.memory is not None and self.vendor == "Apple" else self.memory
-        reached = [
-            round(achieved / peak, 3) if achieved and peak else None
-            for achieved, peak in (
-                (self.achieved_bfloat16, self.bfloat16),
-                (self.achieved_bandwidth, self.bandwidth),
-            )
-        ]
-        return Peaks(self.name, dtype, self.rate(dtype), self.bandwidth, memory, "table", convolutions, *reached)
+        return Peaks(
+            self.name, dtype, self.rate(dtype), self.bandwidth, memory, "table", convolutions,
+            _share(self.achieved_bfloat16, self.bfloat16), _share(self.achieved_bandwidth, self.bandwidth), self.cache,
+        )  # fmt: skip
+
+
+def _share(achieved: float | None, peak: float | None) -> float | None:
+    return round(achieved / peak, 3) if achieved and peak else None
 
 
 @cache
@@ -103,6 +105,7 @@ def _accelerator(row: dict[str, str]) -> Accelerator:
         int8=rate("int8_tops"),
         memory=int(row["memory_GB"]) * 10**9 if row["memory_GB"] else None,
         bandwidth=float(row["bandwidth_GBps"]) * 1e9,
+        cache=int(row["cache_MB"]) * 2**20 if row["cache_MB"] else None,
         achieved_bfloat16=rate("achieved_bf16_tflops"),
         achieved_bandwidth=float(row["achieved_GBps"]) * 1e9 if row["achieved_GBps"] else None,
         source=row["source"],

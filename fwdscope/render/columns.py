@@ -287,8 +287,8 @@ COLUMNS: dict[str, LayerColumn] = {
         _number("calls", _each(lambda s: Cell(units.exact(s.row.calls))), 11),
         _number("latency", _times_cells("latency"), 2),
         # Of the one device of --on: of the forward with a training step's backward, and of this alone.
-        _number("least", _times_cells("least"), 2, title="at least"),
-        _number("least_backward", _times_cells("least_backward", "least"), 3, title="of it backward"),
+        _number("eager", _times_cells("eager"), 2, title="eager"),
+        _number("eager_backward", _times_cells("eager_backward", "eager"), 3, title="of it backward"),
         _number("stats", _spread_cells(0), 13, _spread_cells(1), title="mean ± std"),
         *(_number(name, _value_cells(name), 13) for name in ("mean", "std", "min", "max")),
         _number("zeros", _each(_zero_cell), 14),
@@ -308,7 +308,7 @@ _STORED = ("parameter", "block", "copies")
 _TITLES_OF_WEIGHTS = {"type": "stored as", "output": "shape", "memory": "bytes"}
 DEFAULT_COLUMNS = ("layer", "type", "output", "params", "kv_cache", "macs", "share")
 _COLUMNS_OF_STEP = ("layer", "type", "output", "params", "macs", "backward", "saved", "share")
-_COLUMNS_OF_TIMED_STEP = ("layer", "type", "output", "params", "saved", "least", "least_backward", "share")
+_COLUMNS_OF_TIMED_STEP = ("layer", "type", "output", "params", "saved", "eager", "eager_backward", "share")
 # With a run, in the order they stand; and those of them that need room to spare, the most telling first.
 _COLUMNS_OF_RUN = (
     *("layer", "type", "output", "params", "macs", "latency", "share"),
@@ -326,7 +326,7 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
     every = (*seen.rows, *seen.folded)
     ran = any(shown.row.stats is not None or shown.row.latency is not None for shown in every)
     is_stored = bool(every) and all(s.row.macs is None and s.row.kind in _STORED for s in every)
-    of_step = _COLUMNS_OF_STEP if seen.measure != "least" else _COLUMNS_OF_TIMED_STEP
+    of_step = _COLUMNS_OF_STEP if seen.measure != "eager" else _COLUMNS_OF_TIMED_STEP
     of_forward = of_step if any(shown.row.backward for shown in every) else DEFAULT_COLUMNS
     empty = _empty_columns(seen.rows, every)
     names = list(options.columns or [])
@@ -367,7 +367,7 @@ def _empty_columns(rows: Sequence[ShownRow], every: Sequence[ShownRow]) -> set[s
         "macs": any(shown.row.macs or shown.row.uncounted for shown in every),
         "kv_cache": any(shown.row.kv_cache for shown in every),
         "latency": any(shown.row.latency is not None for shown in every),
-        **dict.fromkeys(("least", "least_backward"), any(shown.row.least is not None for shown in every)),
+        **dict.fromkeys(("eager", "eager_backward"), any(shown.row.eager is not None for shown in every)),
         "roof": any(shown.roof is not None and shown.roof.share is not None for shown in rows),
         "nonfinite": any(shown.broke or ((s := shown.row.stats) is not None and s.nans) for shown in rows),
         "stats": bool(stats),

@@ -35,8 +35,8 @@ def render(report: Report, options: Options) -> str:
     """
     out = io.StringIO()
     names = [name for field in _FIELDS for name in _SEVERAL.get(field.name, (field.name,))]
-    if all(row.least is None for row in report.layers):
-        names = [name for name in names if name not in ("least", "backward_least")]
+    if all(row.eager is None for row in report.layers):
+        names = [name for name in names if name.removeprefix("backward_") not in ("eager", "kernels")]
     latency = report.run.latency if report.run else None
     whole = {f"whole_{name}": str(getattr(latency, name)) for name in ("median", "p90", "p99")} if latency else {}
     if latency and report.run:

@@ -12,15 +12,24 @@ from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.render.training import parts_of_peak
 from fwdscope.report import Estimate, Peaks, Report
 from fwdscope.report.generation import bytes_kept, sequences
-from fwdscope.report.roofline import ridge
+from fwdscope.report.roofline import LAUNCH, REACHED_BANDWIDTH, REACHED_FLOPS, is_launch_bound, ridge
 from fwdscope.report.throughput import items
 
 # Where peaks come from.
 SOURCES = {"table": "published", "measured": "measured"}
 _LEGEND = (
-    "at least: each layer takes the longer of its arithmetic at peak FLOP/s and its traffic at full bandwidth; "
-    "launches add to it, caches and fusion save traffic"
+    "fused: all arithmetic at the peak, or weights, inputs, outputs and what no fusion keeps on the chip at full "
+    "bandwidth, whichever is longer; eager: each layer at {}, or {} a kernel if launching all of them takes longer"
 )
+
+
+def _legend(found: Sequence[Estimate]) -> str:
+    shares = [
+        list(dict.fromkeys(f"{100 * (getattr(one.peaks, name) or otherwise):.0f} %" for one in found))
+        for name, otherwise in (("achieved_flops", REACHED_FLOPS), ("achieved_bandwidth", REACHED_BANDWIDTH))
+    ]
+    flops, bandwidth = (texts[0] if len(texts) == 1 else f"{texts[0]} or so" for texts in shares)
+    return _LEGEND.format(f"{flops} of FLOP/s and {bandwidth} of bandwidth", units.seconds(LAUNCH))
 
 
 def lines(report: Report, width: int) -> Iterator[Line]:
@@ -38,7 +47,7 @@ def lines(report: Report, width: int) -> Iterator[Line]:
         if unrated:
             yield from _paragraph(f"{UNKNOWN}  no {' or '.join(unrated)} peak is published", width, "dim")
     if any(one.seconds is not None for one in found):
-        yield from _paragraph(_LEGEND, width, "dim")
+        yield from _paragraph(_legend(found), width, "dim")
     if report.uncounted:
         yield from _paragraph("operators without a counting rule are not included", width, "red")
 
@@ -93,10 +102,14 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
     if one.seconds is None:
         is_counted = report.totals.flops is not None and report.totals.bytes_read is not None
         why = f"no {peaks.dtype} peak is published" if is_counted else "the report has no operation counts"
+        why = why if peaks.flops is None or not is_counted else "the report is of an older version: inspect it again"
         yield from _paragraph(f"{device}no time, since {why}", width, "bold")
     else:
-        answer = f"{device}at least {units.seconds(one.seconds)}{' a step' * bool(report.past or one.phases)}"
-        first, *rest = _paragraph(f"{answer} by {SOURCES[peaks.source]} peaks ({rates(peaks)})", width, "")
+        eager = f", eager about {units.seconds(one.eager_seconds)}" if one.eager_seconds is not None else ""
+        eager += " (launch-bound)" * is_launch_bound(report, peaks)
+        step = " a step" * bool(report.past or one.phases)
+        answer = f"{device}fused at least {units.seconds(one.seconds)}{step}{eager}"
+        first, *rest = _paragraph(f"{answer}, by {SOURCES[peaks.source]} peaks ({rates(peaks)})", width, "")
         text = "".join(piece for piece, _ in first)
         yield ((text[: len(answer)], "bold"), (text[len(answer) :], ""))
         yield from rest
@@ -137,7 +150,7 @@ def bound_in_words(report: Report, one: Estimate) -> str:
     """``arithmetic 1.2 ms, traffic 3.4 ms: memory-bound (58 FLOPs per byte, ridge at 295)``."""
     parts = report.training.phases if report.training else (report.totals,)
     flops = None if report.totals.flops is None else sum(part.flops or 0 for part in parts)
-    moved = sum((part.bytes_read or 0) + (part.bytes_written or 0) for part in parts)
+    moved = (one.memory_seconds or 0) * (one.peaks.bandwidth or 0)
     facts = [f"{units.count(flops / moved)} FLOPs per byte"] if flops is not None and moved else []
     meeting = ridge(one.peaks)
     if meeting is not None:
@@ -219,8 +232,13 @@ def columns(report: Report) -> tuple[Column, ...]:
     ridges = [ridge(one.peaks) for one in found]
     phases = [part.name for part in found[0].phases if part.name != "loss"]
     named = [{part.name: part.seconds for part in one.phases} for one in found]
-    wholes = [[getattr(one, name) for one in found] for name in ("seconds", "compute_seconds", "memory_seconds")]
-    least, compute, memory, *of_phases = _in_one_unit([*wholes, *[[one[name] for one in named] for name in phases]])
+    wholes = [
+        [getattr(one, name) for one in found]
+        for name in ("seconds", "eager_seconds", "compute_seconds", "memory_seconds")
+    ]
+    least, eager, compute, memory, *of_phases = _in_one_unit(
+        [*wholes, *[[one[name] for one in named] for name in phases]]
+    )
     styles = ["red" if one.fits is False else "dim" if one.seconds is None else "" for one in found]
 
     needed = []
@@ -238,7 +256,8 @@ def columns(report: Report) -> tuple[Column, ...]:
     of_generation = [column(title, texts, drop=drop) for title, texts, drop in _generation_columns(found)]
     return (
         column("device", (printable(one.peaks.name) for one in found), right=False),
-        column("at least", least),
+        column("fused", least),
+        column("eager", eager),
         *of_generation,
         *[column(name, texts, drop=2) for name, texts in zip(phases, of_phases, strict=True)],
         *[column(f"{what}/s", rates) for what, rates in rates_of_items(report) if phases],

@@ -80,13 +80,13 @@ def _of_values(name: Literal["mean", "std", "min", "max"], ascending: bool = Fal
     return RowFigure(name, lambda row: getattr(row.stats, name, None), None, False, True, ascending)
 
 
-def _least_time(report: Report) -> float | None:
-    return report.estimates[0].seconds if len(report.estimates) == 1 else None
+def _eager_time(report: Report) -> float | None:
+    return report.estimates[0].eager_seconds if len(report.estimates) == 1 else None
 
 
-def _least_of_backward(report: Report) -> float | None:
+def _eager_of_backward(report: Report) -> float | None:
     phases = report.estimates[0].phases if len(report.estimates) == 1 else ()
-    return next((phase.seconds for phase in phases if phase.name == "backward"), None)
+    return next((phase.eager_seconds for phase in phases if phase.name == "backward"), None)
 
 
 FIGURES: dict[str, RowFigure] = {
@@ -116,11 +116,11 @@ FIGURES: dict[str, RowFigure] = {
         counted=False,
     ),
     "latency": RowFigure("time", lambda row: row.latency, whole_time, counted=False),
-    "least": RowFigure("least time", lambda row: row.least, _least_time),
-    "least_backward": RowFigure(
-        "least time of the backward",
-        lambda row: row.backward.least if row.backward else None,
-        _least_of_backward,
+    "eager": RowFigure("eager time", lambda row: row.eager, _eager_time),
+    "eager_backward": RowFigure(
+        "eager time of the backward",
+        lambda row: row.backward.eager if row.backward else None,
+        _eager_of_backward,
         of_backward=True,
     ),
     "mean": _of_values("mean"),
@@ -193,9 +193,9 @@ def view(report: Report, depth: int | None = None, sort: str | None = None, top:
     deepest = max((row.depth for row in rows), default=1)
     default = deepest if flat else depth_within([row.depth for row in rows], MOST_ROWS)
     shown_depth = default if depth is None else max(1, min(depth, deepest))
-    # Shares are of the figure sorted by if rows add up to it, else of the time if it was measured, or of the least time
+    # Shares are of the figure sorted by if rows add up to it, else of the time if it was measured, or of the eager time
     # of a training step if that is known, of MACs, of params.
-    measures = [name for name in (sort, "latency", "least" if report.training else "", "macs", "params") if name]
+    measures = [name for name in (sort, "latency", "eager" if report.training else "", "macs", "params") if name]
     sums = [(name, total(report)) for name in measures if (total := FIGURES[name].total) is not None]
     measure, whole = next(((name, value) for name, value in sums if value), ("params", None))
     peaks = report.run.peaks if report.run else None

@@ -242,9 +242,25 @@ class LayerRow:
     latency: float | None = None
     # The fastest and the slowest of those passes.
     latency_range: tuple[float, ...] = ()
-    # The least seconds on the one device of ``--on``, of one copy: of a forward, or of forward and backward of all
+    # Kernels that run here and inside: operators that move anything, of one copy, all its calls together.
+    kernels: int = lean(0)
+    # Seconds on the one device of ``--on``, run eagerly, of one copy: of a forward, or of forward and backward of all
     # micro-batches of a training step.
-    least: float | None = lean(None)
+    eager: float | None = lean(None)
+
+
+@dataclass(frozen=True)
+class FusedTraffic:
+    """Bytes that a forward moves however well its operators are fused: each weight and input is read once."""
+
+    weights: int
+    # Inputs and outputs.
+    ends: int
+    # The sizes of results that no fusion keeps on the chip, unless its cache holds them, and how many there are of
+    # each: written once, and read once.
+    between: tuple[tuple[int, int], ...]
+    # FLOPs that are counted and need not be done: the masked half of causal attention.
+    skipped_flops: int
 
 
 @dataclass(frozen=True)
@@ -269,6 +285,8 @@ class Totals:
     active_params: int | None = None
     # Bytes kept between steps of generation, which are part of the peak; None without earlier positions.
     kv_cache: int | None = None
+    # None in a report that did not follow it.
+    fused: FusedTraffic | None = None
 
 
 # The quantile by which measurements are compared.
@@ -355,6 +373,8 @@ class Peaks:
     # The shares of the peaks of products and of the bandwidth that were measured and published; None if none are.
     achieved_flops: float | None = None
     achieved_bandwidth: float | None = None
+    # Bytes of the last cache before the memory.
+    cache: int | None = None
 
 
 @dataclass(frozen=True)
@@ -426,12 +446,13 @@ class GenerationEstimate:
 
 @dataclass(frozen=True)
 class PhaseEstimate:
-    """The least time of a part of a training step: as a whole, and of its arithmetic and its traffic alone."""
+    """The time of a part of a training step, as :class:`Estimate` has that of the whole."""
 
     name: PhaseName
     seconds: float | None
     compute_seconds: float | None
     memory_seconds: float | None
+    eager_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -444,13 +465,15 @@ class LargestBatch:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The least time of a forward or a training step on a device that is not here, every operator at its peak."""
+    """The time of a forward or a training step on a device that is not here: the least if fused, and run eagerly."""
 
     peaks: Peaks
-    # Every layer at the slower of its arithmetic and its traffic, summed; then all arithmetic and all traffic alone.
+    # However well it is fused: the slower of its arithmetic and its traffic, in each phase; then both alone.
     seconds: float | None
     compute_seconds: float | None
     memory_seconds: float | None
+    # Each operator at the rates that the device reaches, and no kernel faster than it is launched.
+    eager_seconds: float | None
     # Bytes needed at the peak, and whether the device has them.
     needed: int | None
     fits: bool | None
@@ -559,7 +582,7 @@ class Report(Paged):
         tables: dict[str, dict[Any, int]] = {name: {} for name in names}
         layers = []
         for row in self.layers:
-            given = {k: v for k, v in vars(row).items() if k not in SHARED and (k != "least" or v is not None)}
+            given = {k: v for k, v in vars(row).items() if k not in SHARED and (v or k not in ("eager", "kernels"))}
             layers.append({name: _plain(value) for name, value in given.items()})
             for name, table in tables.items():
                 layers[-1][name] = [table.setdefault(value, len(table)) for value in getattr(row, name)]

@@ -1,22 +1,23 @@
-"""The roofline: what bounds a step on a device, the least time it can take there, and how near a measured one came.
+"""The roofline: what bounds a step on a device, how near a measured one came, and the time of a network elsewhere.
 
 A step of F FLOPs that moves B bytes takes at least max(F / peak FLOP/s, B / peak bytes/s) (Williams, Waterman and
 Patterson, "Roofline", CACM 52(4), 2009). It is memory-bound if its intensity F / B is
 below the ridge, peak FLOP/s over peak bytes/s, and compute-bound above.
 
-The bytes are the report's: each operand read once and each result written once, by every operator. Caches and fused
-kernels need less, so that a memory-bound step may exceed its roofline. So may causal attention, whose masked half is
-counted and need not be computed.
+The bytes of a step are the report's: each operand read once and each result written once, by every operator. Caches and
+fused kernels need less, so that a memory-bound step may exceed its roofline. So may causal attention, whose masked half
+is counted and need not be computed. :func:`estimate` has a bound of a whole network that holds for these too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 from fwdscope.report import (
+    PHASES,
     Backward,
     Estimate,
     LayerRow,
@@ -27,6 +28,7 @@ from fwdscope.report import (
     multiplicities,
     parents,
 )
+from fwdscope.report.training import PhaseName
 
 
 @dataclass(frozen=True)
@@ -85,65 +87,139 @@ def _peak(row: LayerRow, peaks: Peaks) -> float | None:
     return max(peaks.convolution_flops, peaks.flops or 0.0) if windowed else peaks.flops
 
 
-_Seconds: TypeAlias = tuple[float | None, float | None, float | None]
+# What a device reaches of its peaks where nothing is published of that: about the median of those of which it is.
+REACHED_FLOPS, REACHED_BANDWIDTH = 0.8, 0.85
+# Seconds between two kernels where Python begins each, as eager torch does: those of gpt-fast's starting point, 25.5
+# tokens a second of Llama 2 7B on an A100 (pytorch.org/blog/accelerating-generative-ai-2), for about 2,050 kernels.
+LAUNCH = 20e-6
 
 
 class _Work(NamedTuple):
-    """What is done so many times: FLOPs and bytes, None if not known, and the peak FLOP/s for it."""
+    """What is done so many times: FLOPs and bytes, None if not known, kernels, and the peak FLOP/s for it."""
 
     flops: int | None
     moved: int | None
+    kernels: int
     times: int
     peak: float | None
 
+    def arithmetic(self) -> float | None:
+        """The seconds of its arithmetic at the peak."""
+        return None if self.flops is None or not self.peak else self.flops * self.times / self.peak
 
-def estimate(report: Report, peaks: Peaks) -> Estimate:
-    """The least time of a forward, or of a training step, on a device, and whether it fits into its memory.
+    def reached(self, peaks: Peaks) -> float | None:
+        """Its seconds at the rates that a device reaches."""
+        compute = self.arithmetic()
+        if compute is None or self.moved is None or not peaks.bandwidth:
+            return None
+        memory = self.moved * self.times / peaks.bandwidth / (peaks.achieved_bandwidth or REACHED_BANDWIDTH)
+        return max(compute / (peaks.achieved_flops or REACHED_FLOPS), memory)
 
-    ``seconds`` is the sum of :func:`roofline`'s ``least`` over the layers, one after the other, in each phase.
-    Operators that were not counted are left out, of the time and of the memory needed. Seconds are None if the report
-    did not count or the device's peak is not known.
-    """
+    def launched(self, peaks: Peaks) -> float | None:
+        """The seconds in which its kernels are launched."""
+        return LAUNCH * self.kernels * self.times
+
+
+def _forward(row: LayerRow, times: int, peaks: Peaks) -> _Work:
+    return _Work(row.flops, _moved(row), row.kernels, times, _peak(row, peaks))
+
+
+def _backward(row: LayerRow, times: int, peaks: Peaks) -> Iterator[_Work]:
+    if (one := row.backward) is not None:
+        yield _Work(one.flops, _moved(one), one.kernels, times, _peak(row, peaks))
+
+
+def _works(report: Report, peaks: Peaks) -> dict[PhaseName, list[_Work]]:
+    """What is done in each phase, that of a forward alone among them."""
     step, turns = report.training, report.training.accumulate if report.training else 1
-    every = [(row, times * turns, _peak(row, peaks)) for row, times in steps(report.layers)]
-    works = {"forward": [_Work(row.flops, _moved(row), times, peak) for row, times, peak in every]}
+    every = [(row, times * turns) for row, times in steps(report.layers)]
+    works: dict[PhaseName, list[_Work]] = {"forward": [_forward(row, times, peaks) for row, times in every]}
     if step is not None:
-        backwards = [(row.backward, times, peak) for row, times, peak in every if row.backward is not None]
-        works["backward"] = [_Work(one.flops, _moved(one), times, peak) for one, times, peak in backwards]
+        works["backward"] = [work for row, times in every for work in _backward(row, times, peaks)]
         for phase in step.phases:  # and what is done in none of the layers
             found = works.setdefault(phase.name, [])
             flops = phase.flops - sum((one.flops or 0) * one.times for one in found)
             moved = (_moved(phase) or 0) - sum((one.moved or 0) * one.times for one in found)
-            found.append(_Work(max(0, flops), max(0, moved), 1, peaks.flops))
-    times = {name: _sums([_seconds(one, peaks) for one in found]) for name, found in works.items()}
-    phases = tuple([PhaseEstimate(one.name, *times[one.name]) for one in step.phases]) if step is not None else ()
+            found.append(_Work(max(0, flops), max(0, moved), 0, 1, peaks.flops))
+    return works
+
+
+def is_launch_bound(report: Report, peaks: Peaks) -> bool:
+    """Whether launching all kernels takes longer than running them: they queue, so that only the whole decides."""
+    works = [one for works in _works(report, peaks).values() for one in works]
+    run = _sum([one.reached(peaks) for one in works])
+    return run is not None and (_sum([one.launched(peaks) for one in works]) or 0.0) > run
+
+
+def _eager(report: Report, peaks: Peaks) -> Callable[[_Work, Peaks], float | None]:
+    """How long a part of the whole takes if it is run eagerly."""
+    return _Work.launched if is_launch_bound(report, peaks) else _Work.reached
+
+
+def estimate(report: Report, peaks: Peaks) -> Estimate:
+    """The time of a forward or a training step on a device, fused and eager, and whether it fits into its memory.
+
+    ``seconds`` is a lower bound, however well the operators are fused: in each phase all arithmetic at the peak, or
+    what moves at least (:func:`fused_bytes`) at full bandwidth. An algorithm with fewer multiplications than the
+    convention counts, as Winograd's, is not in it. ``eager_seconds`` is an estimate: the sum over all layers, each at
+    the rates that the device reaches, or the time in which all kernels are launched if that is longer.
+    Operators that were not counted are left out, of the time and of the memory needed. Seconds are None if the report
+    did not count or the device's peak is not known.
+    """
+    step, eager = report.training, _eager(report, peaks)
+    phases = []
+    for name, works in _works(report, peaks).items():
+        compute, moved = _sum([one.arithmetic() for one in works]), fused_bytes(report, name, peaks.cache)
+        if compute is not None and name == "forward" and report.totals.fused is not None and peaks.flops:
+            turns = step.accumulate if step is not None else 1
+            compute = max(0.0, compute - turns * report.totals.fused.skipped_flops / peaks.flops)
+        memory = moved / peaks.bandwidth if moved is not None and peaks.bandwidth else None
+        seconds = max(compute, memory) if compute is not None and memory is not None else None
+        phases.append(PhaseEstimate(name, seconds, compute, memory, _sum([eager(one, peaks) for one in works])))
+    phases.sort(key=lambda one: PHASES.index(one.name))
+    figures = ("seconds", "compute_seconds", "memory_seconds", "eager_seconds")
+    least, compute, memory, eagerly = (_sum([getattr(one, name) for one in phases]) for name in figures)
     needed = step.peak_memory if step is not None else report.totals.peak_memory
     fits = needed <= peaks.memory if needed is not None and peaks.memory is not None else None
-    return Estimate(peaks, *_sums([*times.values()]), needed, fits, phases=phases)
-
-
-def _seconds(work: _Work, peaks: Peaks) -> _Seconds:
-    """The least seconds of a work, those of its arithmetic, and those of its traffic."""
-    compute, memory = (
-        None if amount is None or not rate else amount * work.times / rate
-        for amount, rate in ((work.flops, work.peak), (work.moved, peaks.bandwidth))
+    return Estimate(
+        peaks, least, compute, memory, eagerly, needed, fits, phases=tuple(phases) if step is not None else ()
     )
-    return None if compute is None or memory is None else max(compute, memory), compute, memory
 
 
-def _sums(times: Sequence[_Seconds]) -> _Seconds:
-    """The sums of some times; None if any of them is not known."""
+def fused_bytes(report: Report, phase: PhaseName, cache: int | None) -> int | None:
+    """The bytes that a phase moves at least; None if that is not known.
 
-    def total(of: int) -> float | None:
-        values = [one[of] for one in times]
-        return None if None in values else sum(value or 0.0 for value in values)
+    A forward reads weights and inputs, writes outputs, and what no fusion keeps on the chip is written and read, but
+    for what the cache holds: all of it, if its size is not known. A backward writes the gradients of the weights; an
+    optimizer reads them, and reads and writes its state and the weights that it trains.
+    """
+    fused, step = report.totals.fused, report.training
+    if fused is None:
+        return None
+    turns = step.accumulate if step is not None else 1
+    if phase == "forward":
+        between = sum(n * max(0, size - cache) for size, n in fused.between) if cache is not None else 0
+        return turns * (fused.weights + fused.ends + 2 * between)
+    if step is None or phase == "loss":
+        return 0
+    if phase == "backward":
+        return turns * step.gradient_bytes
+    return 3 * step.gradient_bytes + 2 * step.state_bytes
 
-    return total(0), total(1), total(2)
+
+def arithmetic_seconds(report: Report, peaks: Peaks) -> float | None:
+    """The seconds of all arithmetic that is counted at the peaks, of a forward or of a training step."""
+    return _sum([one.arithmetic() for works in _works(report, peaks).values() for one in works])
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """The sum of some times; None if any of them is not known."""
+    return None if None in values else sum(value or 0.0 for value in values)
 
 
 # Fields of a row, and of its backward, that add up over rows.
-_ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written")
-_OF_BACKWARD = ("macs", "flops", "bytes_read", "bytes_written", "saved_bytes")
+_ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written", "kernels")
+_OF_BACKWARD = ("macs", "flops", "bytes_read", "bytes_written", "saved_bytes", "kernels")
 
 
 def steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[LayerRow, int]]:
@@ -154,17 +230,13 @@ def steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[
     return ((row, times) for _, row, times in _numbered_steps(rows, depth))
 
 
-def with_least(report: Report, peaks: Peaks) -> Report:
-    """The report with the least time of each row on a device; what contains others takes as long as they do."""
+def with_eager(report: Report, peaks: Peaks) -> Report:
+    """The report with the eager time of each row on a device; what contains others takes as long as they do."""
+    eager = _eager(report, peaks)
     rows, times, turns = report.layers, [(0.0, 0.0)] * len(report.layers), getattr(report.training, "accumulate", 1)
     for index, row, _ in _numbered_steps(rows):
-        peak, of_backward = _peak(row, peaks), row.backward
-        forward = _seconds(_Work(row.flops, _moved(row), turns, peak), peaks)[0]
-        backward = (
-            0.0
-            if of_backward is None
-            else _seconds(_Work(of_backward.flops, _moved(of_backward), turns, peak), peaks)[0]
-        )
+        forward = eager(_forward(row, turns, peaks), peaks)
+        backward = _sum([eager(work, peaks) for work in _backward(row, turns, peaks)])
         if forward is None or backward is None:
             return report
         times[index] = forward + backward, backward
@@ -173,7 +245,7 @@ def with_least(report: Report, peaks: Peaks) -> Report:
             (whole, backward), n = times[index], rows[index].repeat
             times[around] = times[around][0] + n * whole, times[around][1] + n * backward
     layers = [
-        replace(row, least=whole, backward=row.backward and replace(row.backward, least=backward))
+        replace(row, eager=whole, backward=row.backward and replace(row.backward, eager=backward))
         for row, (whole, backward) in zip(rows, times, strict=True)
     ]
     return replace(report, layers=tuple(layers))
@@ -201,7 +273,7 @@ def _numbered_steps(rows: Sequence[LayerRow], depth: int | None = None) -> Itera
         if unknown or any(own.values()) or any(its_own.values()) or (backward and backward.uncounted):
             text = f"{row.text or row.type}, itself"
             # Its values and its time are those of what it contains.
-            bare = replace(row, text=text, uncounted=unknown, output_bytes=None, stats=None, latency=None, least=None)
+            bare = replace(row, text=text, uncounted=unknown, output_bytes=None, stats=None, latency=None, eager=None)
             # Not typed by its fields' names: they are those of `_ADDING`, all counts.
             yield index, replace(bare, backward=backward, **own), times  # type: ignore[arg-type]
 
@@ -226,7 +298,7 @@ def utilisation(report: Report, peaks: Peaks, seconds: float) -> float | None:
 
     None if the peak is not known, or not all FLOPs are counted.
     """
-    compute = estimate(report, peaks).compute_seconds
+    compute = arithmetic_seconds(report, peaks)
     return compute / seconds if compute is not None and not report.uncounted and seconds else None
 
 

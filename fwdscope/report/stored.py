@@ -56,9 +56,14 @@ def as_stored(report: Report, stored: Stored) -> Report:
         replace(row, bytes_read=_minus(row.bytes_read, read), kv_cache=_minus(row.kv_cache, fewer), cached=new)
         for row, read, fewer, new in zip(rows, less, kept, cached, strict=True)
     )
-    sums = report.totals
+    sums, fused = report.totals, report.totals.fused
+    if fused is not None:
+        # A weight that is read again is read once if it is fused.
+        fewer = min(param_bytes, whole["read"] - whole["kept"], fused.weights)
+        fused = replace(fused, weights=fused.weights - fewer, ends=fused.ends - whole["kept"])
     totals = replace(
         sums,
+        fused=fused,
         param_bytes=sums.param_bytes - param_bytes,
         bytes_read=_minus(sums.bytes_read, whole["read"]),
         peak_memory=_minus(sums.peak_memory, param_bytes + whole["kept"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fwdscope.report.report import MeasuredStep, Peaks, Report
-from fwdscope.report.roofline import estimate
+from fwdscope.report.roofline import arithmetic_seconds
 from fwdscope.report.training import TrainingStep
 
 
@@ -45,7 +45,7 @@ def measured_step(report: Report, step: TrainingStep, seconds: float, peaks: Pea
         model = 6 * step.phase("forward").macs
     hardware, hidden = step.flops, 2 * (step.masked_macs + step.masked_backward_macs)
     # Convolutions may have a peak of their own: the least time of all arithmetic has each at its own.
-    least = estimate(report, peaks).compute_seconds
+    least = arithmetic_seconds(report, peaks)
     peak = hardware / least if least else None
 
     def share(flops: int) -> float | None:

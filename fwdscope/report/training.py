@@ -31,8 +31,9 @@ class Backward:
     # What repeats the forward of a checkpointed module, which is in the figures above.
     recomputed_macs: int = lean(0)
     recomputed_flops: int = lean(0)
-    # The least seconds on the one device of ``--on``, of all micro-batches.
-    least: float | None = lean(None)
+    # As those of its row.
+    kernels: int = lean(0)
+    eager: float | None = lean(None)
 
 
 @dataclass(frozen=True)

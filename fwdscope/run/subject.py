@@ -464,6 +464,7 @@ def totals_of(trace: Trace, module: nn.Module, inputs: Sequence[Tensor]) -> Tota
         input_bytes=input_bytes,
         active_params=_active_parameters(modules, params),
         kv_cache=kept if trace.past is not None else None,
+        fused=trace.fused and replace(trace.fused, ends=trace.fused.ends + kept),
     )
 
 

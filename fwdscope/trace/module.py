@@ -351,9 +351,10 @@ def record_module(
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = _whole(recorder), recorder.memory.peak, recorder.fields()
+    fused = recorder.fused([tensor for _, tensor in outputs])
     return Trace(
         root, outputs, None, peak, makers, unused, fields, past=recorder.past, step=recorder.step,
-        lives=tuple(recorder.lives),
+        lives=tuple(recorder.lives), fused=fused,
     )  # fmt: skip
 
 

@@ -48,9 +48,10 @@ def trace(
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = recorder.root, recorder.memory.peak, recorder.fields()
     source = network.spec.source
+    fused = recorder.fused([tensor for _, tensor in outputs])
     return Trace(
         root, outputs, source, peak, makers, unused, fields, past=recorder.past, step=recorder.step,
-        lives=tuple(recorder.lives),
+        lives=tuple(recorder.lives), fused=fused,
     )  # fmt: skip
 
 

@@ -28,10 +28,11 @@ from fwdscope.ops.dispatch import OpRecord, read
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.op import Op
 from fwdscope.ops.watch import Uses, watching
-from fwdscope.report import CachedTensor, Promise
+from fwdscope.report import CachedTensor, FusedTraffic, Promise
 from fwdscope.report.training import PhaseName
 from fwdscope.settings import TrainingSettings
 from fwdscope.torch_private import without_functions
+from fwdscope.trace.fusion import fused_traffic
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
 from fwdscope.trace.own_work import main_operators
 from fwdscope.trace.parameters import named_tensors
@@ -200,6 +201,8 @@ class Trace:
     step: RecordedStep | None = None
     # The bytes of activations alive during each operator in order, in the first of equal copies, and its step.
     lives: tuple[tuple[Node, str, int], ...] = ()
+    # What it moves if its operators are fused; None if that was not looked at.
+    fused: FusedTraffic | None = None
 
 
 class Part(NamedTuple):
@@ -288,6 +291,8 @@ class Recorder:
         self.flows: list[OperatorFlow | RepeatedFlows] = []
         # The bytes of activations alive during each operator, with its name and the innermost step that it ran in.
         self.lives: list[tuple[Node, str, int]] = []
+        # Of those that count, MACs, FLOPs, bytes read and bytes written, by their number.
+        self.figures: dict[int, tuple[int, int, int, int]] = {}
         # For each running step, the innermost last, the peak of memory before it began.
         self.peaks: list[int] = []
         self.inputs: tuple[Mark, ...] = ()
@@ -313,6 +318,13 @@ class Recorder:
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all tensors that depend on the inputs."""
         return receptive_fields(self.flows, [(one.ref, one.shape) for one in self.inputs])
+
+    def fused(self, outputs: Iterable[Tensor]) -> FusedTraffic:
+        """What the forward moves if its operators are fused."""
+        weights = [ref(tensor) for tensor, _ in self.weights.values()]
+        return fused_traffic(
+            self.flows, self.figures, weights, [(one.ref, one.nbytes) for one in self.marks([*outputs])]
+        )
 
     def add_weights(self, weights: Iterable[Tensor]) -> None:
         """Count tensors as weights, not as activations."""
@@ -550,6 +562,7 @@ class Recorder:
             record = behind.record(number, record)
         if not is_skipped:
             here.ops.append(record)
+            self.figures[number] = record.figures
         if len(given) == len(results) and record.cost is not None:
             # As Mark(…) and OperatorFlow(…), which are functions of Python's that do this.
             made = [tuple.__new__(Mark, (*x, ref(one))) for x, one in zip(results, given)]  # noqa: B905

@@ -104,6 +104,11 @@ class _Step:
             self._kept = own + sum([child.repeat * child.kept for child in self.children])
         return self._kept
 
+    def kernels(self, backward: bool = False) -> int:
+        """How many operators here and inside move anything, of one copy, all its calls together."""
+        own = sum([record.figures[2:] != (0, 0) for record in (self.backward if backward else self.ops)])
+        return own + sum([child.repeat * child.kernels(backward) for child in self.children])
+
     def uncounted(self, backward: bool = False) -> dict[str, None]:
         """Names of operators here and inside that have no rule, of the forward or the backward."""
         records = self.backward if backward else self.ops
@@ -470,6 +475,7 @@ def _row(
     values["params"], values["trainable_params"], values["buffers"] = step.elements
     values["macs"], values["flops"], values["bytes_read"], values["bytes_written"] = step.figures
     values["uncounted"] = tuple(step.uncounted())
+    values["kernels"] = step.kernels()
     values["calls"] = step.calls
     values["call"] = step.call
     values["varies"] = step.varies
@@ -491,8 +497,11 @@ def _row(
         values["cached"], values["kv_cache"] = step.cached, step.kept
     if trace.step is not None:
         macs, flops, read, written, saved, *again = step.backward_figures
+        again_macs, again_flops = again
         unknown = tuple(step.uncounted(backward=True))
-        values["backward"] = Backward(macs, flops, read, written, saved, unknown, *again)
+        values["backward"] = Backward(
+            macs, flops, read, written, saved, unknown, again_macs, again_flops, step.kernels(backward=True)
+        )
         values["backward_operators"] = backward_costs(node.backward)
     row: LayerRow = object.__new__(LayerRow)
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.

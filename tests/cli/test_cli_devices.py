@@ -70,7 +70,7 @@ def test_published_figures_cannot_be_measured() -> None:
 def test_an_estimate_for_a_device_that_is_not_here() -> None:
     code, out, _ = run("inspect", "gpt2", "--device", "meta", "--on", "H100", "--dtype", "bf16")
     assert code == 0
-    assert "on H100 SXM 80GB in bfloat16: at least " in out
+    assert "on H100 SXM 80GB in bfloat16: fused at least " in out
     assert "by published peaks" in out
     assert "fits: needs " in out
 

@@ -37,18 +37,17 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_device_gives_the_phases_and_each_layers_time() -> None:
     text = run("--on", "H100").stdout
     assert "of it backward" in text
-    assert "ns a step by published peaks" in text
+    assert "(launch-bound)" in text
     assert "samples/s" in text
     saved = json.loads(run("--on", "H100", "--format", "json").stdout)
     (found,) = saved["estimates"]
     assert [one["name"] for one in found["phases"]] == ["forward", "loss", "backward", "optimizer"]
     assert found["seconds"] == pytest.approx(sum(one["seconds"] for one in found["phases"]))
     assert found["needed"] == saved["training"]["peak_memory"]
-    # All of it waits for memory, 3.35e12 bytes a second. hidden reads 2·8 and 8·8 numbers and writes 2·8; its backward
-    # reads the gradient and the input, 2·16, and writes the weight's gradient, 64.
+    # Launching takes far longer than such small work: 20 µs for the product, and for that of the weight's gradient.
     hidden = saved["layers"][0]
-    assert hidden["backward"]["least"] == pytest.approx(4 * (32 + 64) / 3.35e12)
-    assert hidden["least"] == pytest.approx(4 * (96 + 96) / 3.35e12)
+    assert hidden["backward"]["eager"] > 0
+    assert hidden["eager"] == pytest.approx(20e-6 * (hidden["kernels"] + hidden["backward"]["kernels"]))
 
 
 def test_ways_to_train_are_options_that_the_report_keeps_and_the_next_command_has() -> None:
@@ -87,7 +86,7 @@ def test_master_weights_are_of_a_smaller_dtype() -> None:
 def test_several_devices_are_a_table_with_the_phases() -> None:
     lines = run("--on", "H100,T4").stdout.splitlines()
     (heading,) = [line for line in lines if line.split()[:1] == ["device"]]
-    assert heading.split()[:7] == ["device", "at", "least", "forward", "backward", "optimizer", "samples/s"]
+    assert heading.split()[:6] == ["device", "fused", "eager", "forward", "backward", "samples/s"]
 
 
 def test_sizes_have_the_figures_of_the_step() -> None:

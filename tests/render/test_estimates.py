@@ -12,13 +12,13 @@ from fwdscope.report import Environment, Estimate, Peaks, Report, Totals
 GIB = 1024**3
 H100 = Peaks("H100 SXM 80GB", "bfloat16", 989.4e12, 3.35e12, 80 * 10**9, "table")
 T4 = Peaks("T4", "bfloat16", None, 320e9, 16 * 10**9, "table")
-FAST = Estimate(H100, 11.0e-3, 7.91e-3, 8.55e-3, 15 * GIB, True)
+FAST = Estimate(H100, 8.55e-3, 7.91e-3, 8.55e-3, 14.2e-3, 15 * GIB, True)
 # 15 GiB are 16.1e9 bytes.
-SMALL = Estimate(T4, None, None, 89.5e-3, 15 * GIB, False)
+SMALL = Estimate(T4, None, None, 89.5e-3, None, 15 * GIB, False)
 
 
 def report(*found: Estimate, **fields: object) -> Report:
-    totals = Totals(0, 0, 0, 0, 0, flops=2730, bytes_read=9, bytes_written=1, peak_memory=15 * GIB)
+    totals = Totals(0, 0, 0, 0, 0, flops=7_826_000_000_000, bytes_read=9, bytes_written=1, peak_memory=15 * GIB)
     environment = Environment("0.1.0", "3.11.9", "2.13.0", "linux")
     return Report("net", (), (), (), totals, environment, estimates=found, dtype="bfloat16", **fields)  # type: ignore[arg-type]
 
@@ -33,11 +33,13 @@ def test_a_report_without_estimates_prints_nothing() -> None:
 
 def test_one_device_is_described_in_words() -> None:
     assert text(report(FAST), 130) == (
-        "on H100 SXM 80GB in bfloat16: at least 11.0 ms by published peaks (989 TFLOP/s, 3.35 TB/s)\n"
+        "on H100 SXM 80GB in bfloat16: fused at least 8.55 ms, eager about 14.2 ms, by published peaks "
+        "(989 TFLOP/s, 3.35 TB/s)\n"
         "  arithmetic 7.91 ms, traffic 8.55 ms: memory-bound (273 FLOPs per byte, ridge at 295)\n"
         "  fits: needs 15.0 GiB, 20.1 % of its 80 GB\n"
-        "at least: each layer takes the longer of its arithmetic at peak FLOP/s and its traffic at full bandwidth; "
-        "launches add to it,\n  caches and fusion save traffic"
+        "fused: all arithmetic at the peak, or weights, inputs, outputs and what no fusion keeps on the chip at full "
+        "bandwidth, whichever\n  is longer; eager: each layer at 80 % of FLOP/s and 85 % of bandwidth, or 20.0 µs a "
+        "kernel if launching all of them takes longer"
     )
 
 
@@ -53,10 +55,10 @@ def test_several_devices_are_a_table_with_times_in_one_unit() -> None:
     drawn = text(report(FAST, SMALL)).splitlines()
     assert drawn[:6] == [
         "estimates in bfloat16 from published peaks",
-        "device         at least  arithmetic   traffic  bound by  ridge  memory     needed",
-        "─────────────────────────────────────────────────────────────────────────────────",
-        "H100 SXM 80GB  11.00 ms     7.91 ms   8.55 ms  memory      295   80 GB     20.1 %",
-        "T4                    —           —  89.50 ms                —   16 GB  ✗ 100.7 %",
+        "device           fused     eager  arithmetic   traffic  bound by  ridge  memory     needed",
+        "──────────────────────────────────────────────────────────────────────────────────────────",
+        "H100 SXM 80GB  8.55 ms  14.20 ms     7.91 ms   8.55 ms  memory      295   80 GB     20.1 %",
+        "T4                   —         —           —  89.50 ms                —   16 GB  ✗ 100.7 %",
         "—  no bfloat16 peak is published",
     ]
 
@@ -64,10 +66,10 @@ def test_several_devices_are_a_table_with_times_in_one_unit() -> None:
 @pytest.mark.parametrize(
     ("width", "titles"),
     [
-        (98, "device at least arithmetic traffic bound by ridge memory needed"),
-        (78, "device at least arithmetic traffic bound by memory needed"),
-        (60, "device at least bound by ridge memory needed"),
-        (40, "device at least memory needed"),
+        (98, "device fused eager arithmetic traffic bound by ridge memory needed"),
+        (78, "device fused eager arithmetic bound by memory needed"),
+        (60, "device fused eager ridge memory needed"),
+        (40, "device fused eager memory needed"),
     ],
 )
 def test_narrow_tables_leave_out_the_least_important_columns(width: int, titles: str) -> None:
@@ -105,7 +107,7 @@ def test_unknown_memory_is_no_fit() -> None:
 
 @pytest.mark.parametrize("form", ["table", "tree", "markdown"])
 def test_every_text_format_has_them(form: str) -> None:
-    assert "at least 11.0 ms" in render(report(FAST), form, Options())
+    assert "fused at least 8.55 ms, eager about 14.2 ms" in render(report(FAST), form, Options())
     drawn = render(report(FAST, SMALL), form, Options())
     assert "estimates in bfloat16 from published peaks" in drawn
     assert "✗ 100.7 %" in drawn

@@ -55,7 +55,7 @@ def costs_sweep() -> Sweep:
         peaks = [
             Peaks(name, "float32", flops, 1e12, 2**33, "table") for name, flops in (("Fast", 1e15), ("Slow", 1e14))
         ]
-        times = [Estimate(one, t * 1e9 / (one.flops or 1), None, None, 2**33 + t, t < 1000) for one in peaks]
+        times = [Estimate(one, t * 1e9 / (one.flops or 1), None, None, None, 2**33 + t, t < 1000) for one in peaks]
         return replace(report, estimates=tuple(times))
 
     axis = SweepAxis("T", ("64", "256", "1024"))

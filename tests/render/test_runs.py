@@ -280,7 +280,7 @@ def test_a_report_without_a_run_is_drawn_as_before() -> None:
 
 def test_estimates_are_drawn_in_every_text() -> None:
     peaks = replace(sample_runs.PEAKS, name="H100", source="table")
-    report = replace(sample_reports.mlp(), estimates=(Estimate(peaks, 1e-3, 1e-3, 5e-4, 10**9, True),))
+    report = replace(sample_reports.mlp(), estimates=(Estimate(peaks, 1e-3, 1e-3, 5e-4, 2e-3, 10**9, True),))
     for form in ("table", "tree", "markdown"):
         assert "H100" in render(report, form)
 

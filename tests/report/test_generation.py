@@ -14,8 +14,8 @@ from fwdscope.report.roofline import estimate
 from fwdscope.targets import Target
 
 # Two layers of a llama in float32: 64 wide, 4 heads of 16, of which 2 have keys and values, 128 in the feed-forward.
-SIZES = {"d": "64", "heads": "4", "kv_heads": "2", "depth": "2", "d_ff": "128", "vocab": "100", "T": "1"}
-WEIGHTS = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128) + 64 * 100  # of products
+SIZES = {"d": "64", "heads": "4", "kv_heads": "2", "depth": "2", "d_ff": "128", "vocab": "2000", "T": "1"}
+WEIGHTS = 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128) + 64 * 2000  # of products
 KEPT = 2 * 2 * 2 * 16 * 4  # bytes a position
 
 
@@ -76,7 +76,7 @@ def test_a_step_whose_cache_takes_longer_than_its_arithmetic_is_memory_bound_wit
 
 
 def test_the_most_that_fits_is_the_last_that_does() -> None:
-    memory = 3_000_000
+    memory = 10_000_000
     found = found_in(report_on(1e12, 1e9, memory))
 
     def needed(batch: int, past: int) -> int:

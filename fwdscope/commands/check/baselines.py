@@ -137,7 +137,8 @@ def _report(data: Mapping[str, Any]) -> Report:
         inputs,
         outputs,
         rows,
-        Totals(params, trainable, buffers, 0, 0, **{name: totals.get(name) for name in COSTS}),
+        # Not typed by its fields' names, all of which are counts.
+        Totals(params, trainable, buffers, 0, 0, **{name: totals.get(name) for name in COSTS}),  # type: ignore[arg-type]
         Environment("", "", "", ""),
         dtype=dtype,
         convention=_string(data["convention"], "convention"),

@@ -505,7 +505,7 @@ function placeUnderRoof(row) {
   const roof = words.roofs?.[row.index];
   if (!roof) return [];
   const [bound, reached, shortest] = roof;
-  const about = `Bound by ${bound === "compute" ? "arithmetic" : "memory"}: at least ${seconds(shortest)}${reached ? `; it reached ${percent(reached)} of its roofline` : ""}.`;
+  const about = `Bound by ${bound === "compute" ? "arithmetic" : "memory"}: by itself at least ${seconds(shortest)}${reached ? `; it reached ${percent(reached)} of its roofline` : ""}.`;
   const spot = rooflineSpot(row);
   return [make("h3", {}, `roofline of ${words.peaks}`), make("p", {}, about), spot ? fill(rooflineDrawing(420, 200, spot), { "aria-label": "Its place under the roofline" }, []) : ""];
 }
@@ -1137,7 +1137,7 @@ function rooflineDrawing(width, height, only) {
 
 function drawRoofline() {
   if (!leaves.some(rooflineSpot)) return;
-  const about = `${peaks.name}, ${peaks.dtype}: ${rate(peaks.flops)} and ${bytes(peaks.bandwidth)}/s at most. A dot a layer, its area by time; ${timed ? "as measured" : "at the least time that it can take"}.`;
+  const about = `${peaks.name}, ${peaks.dtype}: ${rate(peaks.flops)} and ${bytes(peaks.bandwidth)}/s at most. A dot a layer, its area by time; ${timed ? "as measured" : "at the least time that it takes by itself"}.`;
   chart("Roofline", about, (width) => rooflineDrawing(width, 300));
 }
 
