@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
+from fwdscope.render.rows import view
+from fwdscope.report import Report
 
 SPEC = """
 name: net
@@ -81,6 +83,16 @@ def test_ways_to_train_are_options_that_the_report_keeps_and_the_next_command_ha
 def test_master_weights_are_of_a_smaller_dtype() -> None:
     assert "master weights" in run("--dtype", "bf16", "--master-weights").stdout
     assert "add --dtype bf16" in run("--master-weights").output
+
+
+def test_shares_are_of_the_steps_least_time() -> None:
+    report = Report.loads(run("--on", "H100", "--format", "json").stdout)
+    seen = view(report)
+    assert seen.measure == "least"
+    (found,) = report.estimates
+    of_layers = sum(phase.seconds or 0 for phase in found.phases if phase.name in ("forward", "backward"))
+    assert found.seconds is not None
+    assert sum(shown.share or 0 for shown in seen.rows) == pytest.approx(of_layers / found.seconds)
 
 
 def test_several_devices_are_a_table_with_the_phases() -> None:
