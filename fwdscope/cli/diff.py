@@ -22,6 +22,7 @@ from fwdscope.cli.options import (
     ModelDtype,
     Optimizer,
     Output,
+    Past,
     Sets,
     StepAutocast,
     Training,
@@ -58,6 +59,7 @@ def diff(
     set_: Sets = None,
     arg: Arguments = None,
     dtype: ModelDtype = "float32",
+    past: Past = None,
     training: Training = False,
     loss: Loss = None,
     optimizer: Optimizer = None,
@@ -90,11 +92,11 @@ def diff(
             raise InputError(f"--fail-on: {error}") from None
         if second is None and not before and not after:
             raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
-        sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg), second, before, after))
+        sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg, past), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
         given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
                  "accumulate": accumulate, "autocast": autocast, "master_weights": master_weights}  # fmt: skip
-        step = training_of(training, given, {})
+        step = training_of(training, given, {"past": past})
         names = [name for _, name, _ in sides]
         reports: list[Report] = []
         if all(target.is_checkpoint for target, _, _ in sides):
@@ -102,8 +104,10 @@ def diff(
             sides = []
         for target, _, options in sides:
             with point_at_options(options):
-                settings = META if target.is_report else RunSettings(training=step)
-                reports.append(look_at(target, settings, not no_cache).report)
+                if target.is_report:  # which has them, or not
+                    reports.append(look_at(target._replace(past=0), META, not no_cache).report)
+                else:
+                    reports.append(look_at(target, RunSettings(training=step), not no_cache).report)
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
         chosen = DiffOptions(depth, (names[0], names[1]))

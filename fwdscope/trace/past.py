@@ -337,10 +337,7 @@ class _Graph:
                         dims[inputs[place]] = d
                         edges.setdefault(inputs[place], set()).update(outputs)
         ends_at = {attention.keys[0], attention.values[0]}
-        sizes: dict[int, float] = {}
-        for number in dims:
-            is_made = self.maker.get(number) in growth or number in ends_at
-            sizes[number] = self.operands[number].nbytes if is_made else math.inf
+        sizes = {number: self._size(number, growth, ends_at) for number in dims}
         sources = [number for number in dims if self.maker.get(number) not in growth]
         cut, behind = smallest_cut(edges, sizes, sources, ends_at)
         grown = {i: one for i, one in growth.items() if not behind.isdisjoint(self.flows[i].outputs)}
@@ -352,6 +349,17 @@ class _Graph:
                 becomes.setdefault(number, set()).update(names)
         names_of = {number: "latent" if len(becomes[number]) > 1 else min(becomes[number]) for number in cut}
         return {number: (dims[number], names_of[number]) for number in cut}, grown
+
+    def _size(self, number: int, growth: Container[int], ends: Container[int]) -> float:
+        """The bytes of a tensor that may be kept; infinite for one that serves something else, in whatever shape."""
+        size, maker = self.operands[number].nbytes, self.maker.get(number, -1)
+        if number in ends:
+            return size
+        if maker not in growth:
+            return math.inf
+        op, inputs, _ = self.flows[maker]
+        rule, is_same = find(op.name), self.operands[inputs[0]].nbytes <= size
+        return self._size(inputs[0], growth, ends) if rule is not None and rule.free and is_same else size
 
 
 def smallest_cut(

@@ -270,6 +270,22 @@ def test_attention_that_is_not_causal_is_said() -> None:
     assert not any("is not causal" in note for note in report_of("gpt2", 10, T=2).notes)
 
 
+def test_what_the_query_is_made_of_too_is_not_kept_in_place_of_larger_keys_and_values() -> None:
+    class FusedKeysAndValues(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.kv = nn.Linear(32, 32), nn.Linear(32, 64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            k, v = self.kv(x).unflatten(-1, (4, 16)).transpose(1, 2).chunk(2, -1)
+            return F.scaled_dot_product_attention(self.q(x).unflatten(-1, (4, 8)).transpose(1, 2), k, v)
+
+    # Keys and values are 64 numbers a position, their input 32, which Linear sees in another shape than the query.
+    report = fwdscope.inspect(FusedKeysAndValues(), torch.empty(1, 1, 32), past=99)
+    assert bytes_a_position(report) == 64 * 4
+    assert all(row.note is None for row in report.layers)
+
+
 def test_the_smallest_cut_nearest_to_the_end() -> None:
     # 0 → 1 → 2 → 4 and 1 → 3 → 4: the middle is one node of 5, and behind it two of 2 each are less; 4 has 9.
     edges = {0: [1], 1: [2, 3], 2: [4], 3: [4]}

@@ -603,3 +603,18 @@ def test_diff_takes_the_options_of_a_training_step(tmp_path: Path) -> None:
     assert "has no train_memory; add --training" in ran.output, ran.output
     ran = CliRunner().invoke(app, ["diff", str(spec), "--after", "d=9", "--loss", "mse"])
     assert "--loss is of a training step: add --training" in ran.output
+
+
+def test_steps_of_generation_are_compared(tmp_path: Path) -> None:
+    text = "vars: {kv: 4}\ninputs:\n  x: randn(1, 1, 32)\nlayers:\n  - q = Linear(32)(x).unflatten(-1, (4, 8))\n"
+    text += "  - k, v = Linear(16 * kv)(x).unflatten(-1, (kv, 16)).chunk(2, -1)\n"
+    text += "  - q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)\n"
+    (tmp_path / "a.yaml").write_text(f"{text}  - scaled_dot_product_attention(q, k, v, enable_gqa=True)\n")
+    spec, saved = str(tmp_path / "a.yaml"), str(tmp_path / "a.json")
+    run = CliRunner().invoke
+    assert run(app, ["inspect", spec, "--past", "99", "-o", saved]).exit_code == 0
+    for first in (spec, saved):
+        ran = run(app, ["diff", first, spec, "--past", "99", "--after", "kv=2", "--format", "json"])
+        # 99 positions of keys and values, 8 of float32 for each of 4 heads, then of 2.
+        found = json.loads(ran.stdout)["totals"]["kv_cache"]
+        assert (found["before"], found["after"]) == (99 * 2 * 8 * 4 * 4, 99 * 2 * 8 * 4 * 2), ran.output
