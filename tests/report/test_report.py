@@ -16,6 +16,7 @@ from fwdscope.report import (
     CachedTensor,
     Environment,
     Estimate,
+    FusedTraffic,
     Histogram,
     Latency,
     LayerRow,
@@ -36,6 +37,7 @@ from fwdscope.report import (
     multiplicities,
     parents,
 )
+from fwdscope.report.report import MeasuredStep
 from fwdscope.report.training import PHASES
 from fwdscope.report.value import Element, Equation, Grid, GridRow, KeptValue, Subtotal, TableRow, ValueStep, ValueTable
 
@@ -82,7 +84,8 @@ _runs = st.builds(
     batch=_maybe,
     notes=_tuples(_texts),
 )
-_estimates = st.builds(Estimate, _peaks, *[_amounts] * 3, _unknown, st.sampled_from([None, True, False]))
+_fused = st.builds(FusedTraffic, _counts, _counts, _tuples(st.tuples(_counts, _counts)), _counts)
+_estimates = st.builds(Estimate, _peaks, *[_amounts] * 4, _unknown, st.sampled_from([None, True, False]))
 _tensors = st.builds(
     TensorInfo, _texts, _shapes, _texts, st.one_of(st.none(), _texts), stats=st.one_of(st.none(), _stats)
 )
@@ -204,7 +207,10 @@ _reports = st.builds(
     inputs=_tuples(_tensors),
     outputs=_tuples(_tensors),
     layers=_tuples(_rows).map(_as_tree),
-    totals=st.builds(Totals, *[_counts] * 5, *[_unknown] * (len(fields(Totals)) - 5)),
+    measured_step=st.one_of(
+        st.none(), st.builds(MeasuredStep, st.floats(1e-30, 1e29), _counts, _peaks, *[_counts] * 4, *[_amounts] * 4)
+    ),
+    totals=st.builds(Totals, *[_counts] * 5, *[_unknown] * (len(fields(Totals)) - 6), st.one_of(st.none(), _fused)),
     environment=st.builds(Environment, _texts, _texts, _texts, _texts),
     source=st.one_of(st.none(), _texts),
     doc=st.one_of(st.none(), _texts),
