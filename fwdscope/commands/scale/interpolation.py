@@ -12,7 +12,7 @@ import itertools
 import math
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -430,16 +430,16 @@ class Interpolation:
             formulas |= dict.fromkeys(members, Polynomial(self.names, exact))
         return formulas
 
-    def hold_out(self, ranges: Sequence[VarRange], keys: Iterable[Key]) -> list[Mapping[str, int]]:
+    def hold_out(self, ranges: Sequence[VarRange], keys: Collection[Key]) -> list[Mapping[str, int]]:
         """Points with all vars changed that can be built: corners of the ranges of figures, and others near and far.
 
         What is a maximum of two polynomials along no axis differs from either in some corner.
         """
         found: list[Mapping[str, int]] = [self.base]
-        boxes = {tuple([one.bounds(key) for one in ranges]): None for key in self.primary if key in keys}
-        every = [[one.bounds(key) for key in keys] for one in ranges]
-        boxes[tuple([(max(low for low, _ in of), min(high for _, high in of)) for of in every])] = None
-        for box in boxes if keys else ():
+        boxes = [tuple([one.bounds(key) for one in ranges]) for key in self.primary if key in keys]
+        every = [list(zip(*(one.bounds(key) for key in keys), strict=True)) for one in ranges] if keys else []
+        boxes += [tuple([(max(lows), min(highs)) for lows, highs in every])] * bool(every)
+        for box in dict.fromkeys(box for box in boxes if all(low <= high for low, high in box)):
             for ends in _corners(len(ranges)):
                 point = {}
                 for i, one in enumerate(ranges):

@@ -63,6 +63,11 @@ def test_what_is_no_polynomial_is_named_with_its_var() -> None:
     assert got.broken == {"f": ("size",), "g": ("depth",)}
 
 
+def test_figures_of_which_none_has_a_formula_are_all_named() -> None:
+    got = found({"f": "2 ** min(depth, 60) * B"}, B=1, depth=3)
+    assert (got.formulas, got.broken) == ({}, {"f": ("depth",)})
+
+
 def test_a_maximum_far_from_the_values_is_no_wrong_formula() -> None:
     # Up to 12,800 the second alone; the first is the larger in the far corner of B and T, along no axis.
     got = found({"f": "max(B * T, 40_000)"}, B=1, T=512)
