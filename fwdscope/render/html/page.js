@@ -39,7 +39,7 @@ const FIGURES = {
   flops: { title: "FLOPs", of: (row) => row.flops, whole: words.wholes.flops, text: count },
   params: { title: "parameters", of: (row) => row.params, whole: words.wholes.params, text: count },
   latency: { title: "latency", of: (row) => row.latency, whole: words.wholes.latency, text: seconds },
-  least: { title: "least time", of: (row) => row.least, whole: words.wholes.least, text: seconds },
+  eager: { title: "eager time", of: (row) => row.eager, whole: words.wholes.eager, text: seconds },
   moved: { title: "bytes moved", of: moved, whole: (words.wholes.read ?? 0) + (words.wholes.written ?? 0), text: bytes },
   memory: { title: "memory of the output", of: (row) => row.output_bytes, text: bytes },
   live: { title: "share of the peak", of: (row) => row.live_bytes, text: bytes },
@@ -210,8 +210,8 @@ const COLUMNS = [
   { name: "backward", title: "backward MACs", of: (row) => row.backward?.macs, text: known(count), adds: true },
   { name: "saved", of: (row) => row.backward?.saved_bytes, text: known(bytes), adds: true },
   { name: "latency", of: (row) => row.latency, text: known(seconds), adds: true },
-  { name: "least", title: "at least", of: (row) => row.least, text: known(seconds), adds: true },
-  { name: "least_backward", title: "backward", of: (row) => row.backward?.least, text: known(seconds), adds: true },
+  { name: "eager", of: (row) => row.eager, text: known(seconds), adds: true },
+  { name: "eager_backward", title: "backward", of: (row) => row.backward?.eager, text: known(seconds), adds: true },
   { name: "share", title: `share of ${measure?.title ?? "all"}`, of: (row) => (measure ? share(row, measure) : null), text: known(percent) },
   { name: "flops", title: "FLOPs", of: (row) => row.flops, text: known(count), adds: true, least: true },
   { name: "read", of: (row) => row.bytes_read, text: known(bytes), adds: true, least: true },
@@ -237,7 +237,7 @@ const COLUMNS = [
   { name: "line", of: (row) => row.line, text: (value) => value ?? "—" },
 ];
 const ran = rows.some((row) => row.stats || row.latency != null);
-const SHOWN = new Set(ran ? ["layer", "type", "output", "params", "cache", "macs", "latency", "share", "mean", "std", "histogram"] : ["layer", "type", "output", "params", "cache", ...(words.measure === "least" ? [] : ["macs", "backward"]), "saved", ...(words.measure === "least" ? ["least", "least_backward"] : []), "share"]);
+const SHOWN = new Set(ran ? ["layer", "type", "output", "params", "cache", "macs", "latency", "share", "mean", "std", "histogram"] : ["layer", "type", "output", "params", "cache", ...(words.measure === "eager" ? [] : ["macs", "backward"]), "saved", ...(words.measure === "eager" ? ["eager", "eager_backward"] : []), "share"]);
 for (const column of COLUMNS) {
   column.title ??= column.name;
   column.right ??= column.text !== undefined;
