@@ -102,7 +102,10 @@ class Recording:
                 root, self.recorder.root.children = self.recorder.root, [root]
         outputs = tuple(self.outputs.items())
         makers, fields = tuple([self.recorder.maker(one) for _, one in outputs]), self.recorder.fields()
-        return Trace(root, outputs, None, self.recorder.memory.peak, makers, fields=fields, module=self.whole)
+        fused = self.recorder.fused([tensor for _, tensor in outputs])
+        return Trace(
+            root, outputs, None, self.recorder.memory.peak, makers, fields=fields, module=self.whole, fused=fused
+        )
 
     @property
     def whole(self) -> nn.Module:

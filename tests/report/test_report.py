@@ -83,6 +83,8 @@ _runs = st.builds(
     threads=_maybe,
     batch=_maybe,
     notes=_tuples(_texts),
+    clock_noise=st.one_of(st.none(), _amounts),
+    processes=_tuples(st.floats(1e-30, 1e29)),
 )
 _fused = st.builds(FusedTraffic, _counts, _counts, _tuples(st.tuples(_counts, _counts)), _counts)
 _estimates = st.builds(Estimate, _peaks, *[_amounts] * 4, _unknown, st.sampled_from([None, True, False]))

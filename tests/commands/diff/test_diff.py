@@ -142,7 +142,7 @@ def test_what_changes_are_told_of_is_every_figure_of_a_row() -> None:
     apart = {"path", "kind", "depth", "label", "line", "column", "input_shapes", "varies", "parameters", "sources"}
     apart |= {"promise", "note", "stats", "copy_stds", "network_inputs", "network_outputs", "live_bytes"}
     apart |= {"operators", "formulas", "settings", "latency_range", "backward", "backward_operators"}
-    apart |= {"cached", "kv_cache", "least"}
+    apart |= {"cached", "kv_cache", "eager", "kernels"}
     of_backward = {"backward_macs", "saved_activations"}
     assert {f.name for f in fields(LayerRow)} - apart == {*SUMS, *FACTS} - of_backward
 

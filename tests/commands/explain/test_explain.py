@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -395,7 +396,9 @@ def test_the_backward_is_explained_as_the_forward_is() -> None:
     assert "backward      96 MACs, 2 × those of the forward, 196 FLOPs" in drawn
     assert "saved for it  nothing that an earlier layer does not keep already" in drawn
     row = next(row for row in rows(step) if row.path == "b")
-    assert (row.backward, row.backward_operators) == (found.backward, found.backward_operators)
+    # Only rows say how many kernels run.
+    assert replace(row.backward, kernels=0) == found.backward
+    assert row.backward_operators == found.backward_operators
     assert explain(traced(text), "b").backward is None
 
 
