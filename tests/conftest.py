@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -16,6 +17,12 @@ settings.load_profile("fwdscope")
 # What is measured or checked once is remembered in the user's cache; tests have one of their own, and so have the
 # programs that they start.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fwdscope-cache-")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: it is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

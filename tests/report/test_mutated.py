@@ -122,7 +122,7 @@ def test_the_report_that_is_mutated_is_one(folder: Path) -> None:
         assert _run("inspect", str(folder / "good.json"), "--format", form).exit_code == 0
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     data=_mutations(FULL),
     form=st.sampled_from(FORMATS),
