@@ -328,8 +328,14 @@ _SYNTAX_HINTS = [
 ]
 
 
+# What Python's parser warns of: an escape that there is not, and a keyword right behind a number.
+_WARNED = re.compile(r"\\|\d\w*(?:and|else|for|if|in|is|or|not)\b")
+
+
 def _python(text: str) -> ast.expr:
-    with warnings.catch_warnings():
+    if not _WARNED.search(text):
+        return ast.parse(text, mode="eval").body
+    with warnings.catch_warnings():  # whose filters are those of the whole process
         warnings.simplefilter("ignore")
         return ast.parse(text, mode="eval").body
 

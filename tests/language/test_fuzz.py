@@ -235,3 +235,9 @@ def test_an_escape_is_placed_inside_its_scalar() -> None:
     assert [problem.message for problem in problems] == ["the escape \\t is not part of the language"]
     value = scalars(root)[1]
     assert set(value.text.offsets) == {value.span.start}
+
+
+@pytest.mark.parametrize("line", ["x if 1if x else 2", "x + 0x1for", "x == '\\d'", "x + 1or 2", "x + 1.5if 1else 2"])
+def test_what_python_warns_of_is_not_warned_of(line: str, recwarn: pytest.WarningsRecorder) -> None:
+    read(f"inputs:\n  x: randn(2, 8)\nlayers:\n  - {line}\n".encode())
+    assert list(recwarn) == []
