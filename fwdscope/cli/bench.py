@@ -89,7 +89,7 @@ def bench(
     """Measure how long a forward takes, and where the time goes.
 
     The whole model is measured first, without hooks, then each layer. With --vs or --vs-set two networks are measured
-    in turn instead, which tells a difference from noise also on a busy machine.
+    in turn instead, which finds small differences also on a busy machine.
     """
     if no_layers and layers is not None:
         raise typer.BadParameter("--layers and --no-layers contradict each other: leave one of them out")

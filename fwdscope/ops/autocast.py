@@ -50,7 +50,7 @@ _RUNS = {
     "pairwise_distance": "dist",
 }
 _REDUCTIONS = ("none", "mean", "sum")
-_PYTHON = ("torch.functional", "torch.nn.functional", "torch._tensor")
+_PYTHON = ("torch.functional", "torch.nn.functional", Tensor.norm.__module__)
 
 
 @cache

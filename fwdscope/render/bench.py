@@ -212,7 +212,7 @@ def against(comparison: Speedup) -> str:
 
 
 def verdict(comparison: Speedup) -> str:
-    """How much the time changed, and whether that can be told from noise."""
+    """How much the time changed, and whether that is larger than noise."""
     ratio, interval, answer = comparison.ratio, comparison.interval, comparison.answer
     times = f"{_times(ratio)} × the time"
     if interval is None:

@@ -263,6 +263,9 @@ def backward_facts(one: Backward | None, macs: int) -> Iterator[tuple[str, str]]
     least = "≥ " if one.uncounted else ""
     times = f", {one.macs / macs:.3g} × those of the forward" if macs and not least else ""
     yield "backward", f"{least}{exact(one.macs)} MACs{times}, {exact(one.flops)} FLOPs"
+    if one.recomputed_flops:
+        again = f"{exact(one.recomputed_macs)} MACs and {exact(one.recomputed_flops)} FLOPs"
+        yield "", f"of these {again} compute the forward again"
     yield "", f"{least}{exact(one.bytes_read)} bytes read, {exact(one.bytes_written)} written"
     saved = f"{exact(one.saved_bytes)} bytes, {byte_size(one.saved_bytes)}"
     yield "saved for it", saved if one.saved_bytes else "nothing that an earlier layer does not keep already"

@@ -24,7 +24,7 @@ from fwdscope.render.lines import Line
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.units import Figure
 
-# Shown beside those that have a budget.
+# Shown with those that have a budget.
 _ALWAYS = ("params", "macs", "peak_memory")
 
 

@@ -125,7 +125,7 @@ def _formula_lines(one: ScaledFigure, room: int) -> list[str]:
 def _at(
     growth: Scaling, places: Sequence[Mapping[str, int]], beyond: Sequence[Sequence[str]], width: int
 ) -> Iterator[Line]:
-    """The figures at given values, beside those at the spec's own."""
+    """The figures at given values and the spec's own."""
     if not places:
         return
     known = [one for one in growth.figures.values() if one.formula is not None]

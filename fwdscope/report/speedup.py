@@ -1,4 +1,4 @@
-"""Compare two measurements: the ratio of their times, and whether a difference can be told from noise.
+"""Compare two measurements: the ratio of their times, and whether a difference is larger than noise.
 
 Three kinds of samples are compared, each with an interval of the ratio that assumes no distribution: rounds in which
 both ran in turn, several processes of each, and the repeats of one process each. :func:`judge` alone answers. Other

@@ -42,7 +42,7 @@ _OPTIMIZERS = {
 class Stepped(NamedTuple):
     """A step of an optimizer for all parameters: its operators, and its bytes.
 
-    The state includes ``master``, its copies of weights. Of the most bytes alive in it beside what was alive before,
+    The state includes ``master``, its copies of weights. Of the most bytes alive in it, without what was alive before,
     some are gradients.
     """
 

@@ -244,7 +244,7 @@ class RecordedStep:
     gradients: int
     targets: int
     saved: int
-    # The most bytes alive, beside what is alive throughout, and the part and node there.
+    # The most bytes alive, without what is alive throughout, and the part and node there.
     peak: Levels
     peak_part: PhaseName
     peak_node: Node | None

@@ -153,7 +153,7 @@ def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
 
 
 def _kill_children(pid: int) -> None:
-    """Kill what torch.compile started, which would go on for half a minute; only Linux tells what that is."""
+    """Kill what torch.compile started, which would go on for half a minute; known on Linux alone."""
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # it has ended
             for child in map(int, disk.read_text(file).split()):

@@ -122,7 +122,8 @@ def _backward(node: Node) -> Backward:
     every = list(node.nodes())
     saved = sum(one.saved for one in every)
     uncounted = dict.fromkeys(r.op.name for one in every for r in one.backward if r.cost is None)
-    return Backward(*node.backward_cost(), saved, tuple(uncounted))
+    kernels = sum(r.figures[2:] != (0, 0) for one in every for r in one.backward)
+    return Backward(*node.backward_cost(), saved, tuple(uncounted), *node.recomputed_cost()[:2], kernels)
 
 
 _KINDS = {

@@ -100,7 +100,7 @@ class Interpolation:
     """Figures of a network as polynomials in vars.
 
     ``primary`` are the figures that decide which steps and ranges are checked; ``held_out`` is how many
-    points formulas are checked at beside the corners of the ranges.
+    points formulas are checked at, besides the corners of the ranges.
     """
 
     def __init__(

@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -396,10 +395,18 @@ def test_the_backward_is_explained_as_the_forward_is() -> None:
     assert "backward      96 MACs, 2 × those of the forward, 196 FLOPs" in drawn
     assert "saved for it  nothing that an earlier layer does not keep already" in drawn
     row = next(row for row in rows(step) if row.path == "b")
-    # Only rows say how many kernels run.
-    assert replace(row.backward, kernels=0) == found.backward
-    assert row.backward_operators == found.backward_operators
+    assert (row.backward, row.backward_operators) == (found.backward, found.backward_operators)
     assert explain(traced(text), "b").backward is None
+
+
+def test_the_forward_that_is_computed_again_is_in_the_backward() -> None:
+    settings = TrainingSettings(checkpoint=("h.*",))
+    step = SpecSubject(check(parse(Source("test.yaml", BLOCKS))), training=settings).trace_every_copy()
+    found = explain(step, "h.1")
+    # The backward has 2 · 8 · 8 MACs for the input and as many for the weight, the Linear again 2 · 8 · 8.
+    assert found.backward is not None
+    assert (found.backward.macs, found.backward.recomputed_macs) == (3 * 128, 128)
+    assert "of these 128 MACs and" in draw(found, 100, False)
 
 
 def test_every_copy_of_a_stack_has_its_backward() -> None:
