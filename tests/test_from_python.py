@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -243,22 +244,30 @@ def test_mistakes(fwdscope):
 """
 
 
-def test_the_plugin_holds_shapes_budgets_and_baselines(tmp_path: Path) -> None:
-    def run(width: int, *options: str) -> tuple[int, str]:
-        (tmp_path / "test_net.py").write_text(TEST.format(width=width))
-        is_installed = any(one.name == "fwdscope" for one in entry_points(group="pytest11"))
-        plugin = [] if is_installed else ["-p", "fwdscope.pytest_plugin"]
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *options, str(tmp_path)]
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout
+PYTESTS = """
+import contextlib, io, json, pathlib, sys, pytest
+for width, options in json.loads(sys.argv[1]):
+    pathlib.Path("test_net.py").write_text(pathlib.Path("net.txt").read_text().replace("WIDTH", str(width)))
+    sys.modules.pop("test_net", None)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = pytest.main([*sys.argv[2:], *options, "."])
+    print(json.dumps([int(code), out.getvalue()]))
+"""
 
-    assert "there is no baseline" in run(8)[1]
-    assert run(8, "--fwdscope-update")[0] == 0
+
+def test_the_plugin_holds_shapes_budgets_and_baselines(tmp_path: Path) -> None:
+    """Four runs of pytest, one after another in one process, which imports torch once."""
+    (tmp_path / "net.txt").write_text(TEST.format(width="WIDTH"))
+    is_installed = any(one.name == "fwdscope" for one in entry_points(group="pytest11"))
+    plugin = [] if is_installed else ["-p", "fwdscope.pytest_plugin"]
+    runs = json.dumps([(8, []), (8, ["--fwdscope-update"]), (8, []), (16, [])])
+    command = [sys.executable, "-c", PYTESTS, runs, "-q", "-p", "no:cacheprovider", *plugin]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    (_, without), (written, _), (held, _), (code, told) = (json.loads(line) for line in done.stdout.splitlines())
+    assert "there is no baseline" in without
+    assert (written, held, code) == (0, 0, 1)
     assert (tmp_path / "fwdscope_baselines" / "net.json").is_file()
-    assert run(8)[0] == 0
-    code, told = run(16)
-    assert code == 1
     for line in ("0: expected (3, 8), got (3, 16)", "params: expected <= 60, got 114", "2 params: expected 18, got 34"):
         assert line in told
     assert "if this is meant: pytest --fwdscope-update" in told
