@@ -19,11 +19,26 @@ from typer.core import TyperGroup
 
 from fwdscope.version import __version__
 
-# In the order that help lists them.
-COMMANDS = (
-    "inspect", "view", "bench", "explain", "check", "diff", "scale", "fit", "annotate", "export", "guide", "specs",
-    "new", "layers", "devices", "schema",
-)  # fmt: skip
+# In the order that help lists them, each with the first line of its own help: to read that of its function would
+# import every command.
+COMMANDS = {
+    "inspect": "Show every layer's shapes, parameters and costs.",
+    "view": "Open a report, sweep, check or comparison in the browser.",
+    "bench": "Measure how long a forward takes, and where the time goes.",
+    "explain": "Show how a layer's shape, parameters and costs are computed, or with --value one number of its output.",
+    "check": "Check specs against their promised shapes, expectations and baselines.",
+    "diff": "Show what changed between two networks, or in one with other vars.",
+    "scale": "Show how costs grow: exact formulas in a network's vars, and what dominates them.",
+    "fit": "Find the sizes with which a network meets a budget: which width and depth have 1.3 billion parameters?",
+    "annotate": "Write the shape of each line's output behind the line.",
+    "export": "Write a spec as PyTorch code, as ONNX or as an exported program.",
+    "guide": "Explain the language of specs, a page a topic, each with an example that runs.",
+    "specs": "List the specs that ship with fwdscope, or print one; each can be named wherever a spec file can.",
+    "new": "Write a spec to start from, with the line that lets editors complete and check it.",
+    "layers": "List the layers and functions that specs may use, or show one.",
+    "devices": "List the devices here, with memory and peak performance.",
+    "schema": "Print the JSON Schema of specs, for editors.",
+}
 
 
 def _function(name: str) -> Callable[..., None]:
@@ -52,9 +67,8 @@ class _CommandGroup(TyperGroup):
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        rows = [(name, (_function(name).__doc__ or "").partition("\n")[0]) for name in COMMANDS]
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 app = typer.Typer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
+import importlib
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import fwdscope
-from fwdscope.cli import app
+from fwdscope.cli import COMMANDS, app
 from fwdscope.commands.explain.arithmetic import explain
 from fwdscope.inspection import make_subject
 from fwdscope.language.outline import layer_paths
@@ -274,6 +275,13 @@ def test_h_is_help(command: str) -> None:
     short, long = (run(*command.split(), option) for option in ("-h", "--help"))
     assert (short.exit_code, short.stdout) == (0, long.stdout)
     assert "-h, --help" in short.stdout
+
+
+def test_the_list_of_commands_has_the_first_line_of_each_commands_help() -> None:
+    for name, line in COMMANDS.items():
+        function = getattr(importlib.import_module(f"fwdscope.cli.{name}"), name)
+        assert line == function.__doc__.partition("\n")[0]
+        assert f"  {name} " in run("--help").stdout
 
 
 # --- colours ---------------------------------------------------------------------------------------------------------
