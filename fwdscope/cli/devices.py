@@ -21,6 +21,9 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 def devices(
     all_: Annotated[bool, typer.Option("--all", help="List all accelerators with published figures.")] = False,
+    links: Annotated[
+        bool, typer.Option("--links", help="List the links between devices and their published bandwidth.")
+    ] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Measure the peaks of the devices here again.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -32,8 +35,17 @@ def devices(
     def command() -> None:
         from fwdscope.render import devices as drawing
 
-        if all_ and measure:
-            raise InputError("--all lists published figures, which cannot be measured: leave --measure out")
+        if measure and (all_ or links):
+            listing = "--all" if all_ else "--links"
+            raise InputError(f"{listing} lists published figures, which cannot be measured: leave --measure out")
+        if links:
+            from fwdscope.device.links import links as published_links
+
+            if as_json:
+                put(drawing.links_as_json(published_links()), None)
+            else:
+                page(drawing.draw_links(published_links(), *terminal_of()))
+            return
         if all_:
             from fwdscope.device.table import accelerators
 

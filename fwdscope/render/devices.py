@@ -16,6 +16,7 @@ from fwdscope.render.table import Column, lay_out
 from fwdscope.report import Peaks
 
 if TYPE_CHECKING:
+    from fwdscope.device.links import PublishedLink
     from fwdscope.device.local import LocalDevice
     from fwdscope.device.table import Accelerator
 
@@ -104,3 +105,34 @@ def published_as_json(found: Sequence[Accelerator]) -> str:
     """The same as data, with the sources, in bytes, FLOP/s and bytes a second."""
     every: list[dict[str, Any]] = [asdict(one) for one in found]
     return json.dumps({"accelerators": every}, indent=2, ensure_ascii=False)
+
+
+# What a link's bandwidth is one of, by its shape.
+_SHAPES = {"switch": "in all", "mesh": "to each", "torus": "a link", "network": "in all"}
+
+
+def draw_links(found: Sequence[PublishedLink], width: int, color: bool) -> str:
+    """The table of links: those within a node, then networks."""
+    links = [one.link for one in found]
+    latencies = [f"{1e6 * next(time for time in one.ring if time is not None):g}" for one in links]
+    having = [", ".join([*one.devices[:2], *["…"] * (len(one.devices) > 2)]) for one in found]
+    columns = (
+        Column("link", tuple(one.name for one in links)),
+        Column("--on", tuple(one.words[0] for one in found)),
+        Column("GB/s each way", tuple(f"{one.bandwidth / 1e9:g}" for one in links), right=True),
+        Column("of a device", tuple(_SHAPES[one.shape] for one in links), drop=2),
+        Column("reached", tuple(f"{100 * one.reached:.0f} %" for one in links), right=True, drop=1),
+        Column("µs a step", latencies, right=True, drop=1),
+        Column("a node", tuple(f"{one.node:,}" if one.node else "" for one in found), right=True),
+        Column("devices", having, drop=3),
+    )
+    notes = (
+        "reached: the share that collectives reach; µs a step: of the fastest protocol",
+        "sources and caveats: fwdscope devices --links --json",
+    )
+    return write([*lay_out(columns, width).lines(), *[((note, "dim"),) for note in notes]], color)
+
+
+def links_as_json(found: Sequence[PublishedLink]) -> str:
+    """The same as data, with the sources, in bytes a second and seconds."""
+    return json.dumps({"links": [asdict(one) for one in found]}, indent=2, ensure_ascii=False)

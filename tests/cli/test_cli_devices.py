@@ -59,6 +59,9 @@ def test_published_figures_are_listed_without_torch() -> None:
     code, out, errors = run("devices", "--all", "--json")
     assert (code, errors) == (0, ["False"])
     assert len(json.loads(out)["accelerators"]) >= 75
+    code, out, errors = run("devices", "--all", "--links")
+    assert (code, errors) == (0, ["False"])
+    assert "NVLink 4" in out
 
 
 def test_published_figures_cannot_be_measured() -> None:

@@ -7,9 +7,17 @@ import re
 
 import pytest
 
+from fwdscope.device.links import links
 from fwdscope.device.local import LocalDevice
 from fwdscope.device.table import accelerators
-from fwdscope.render.devices import draw_local, draw_published, local_as_json, published_as_json
+from fwdscope.render.devices import (
+    draw_links,
+    draw_local,
+    draw_published,
+    links_as_json,
+    local_as_json,
+    published_as_json,
+)
 from fwdscope.report import Peaks
 
 GIB = 1024**3
@@ -41,7 +49,11 @@ def test_the_devices_here_with_their_memory_and_peaks_in_one_unit() -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_the_tables_stay_within_the_width(width: int) -> None:
-    for text in (draw_local([(CPU, SLOW), (GPU, FAST)], width, False), draw_published(accelerators(), width, False)):
+    for text in (
+        draw_local([(CPU, SLOW), (GPU, FAST)], width, False),
+        draw_published(accelerators(), width, False),
+        draw_links(links(), width, False),
+    ):
         assert max(map(len, text.splitlines())) <= width
 
 
@@ -77,3 +89,11 @@ def test_json_has_bytes_and_flops() -> None:
     known = json.loads(published_as_json(accelerators()))["accelerators"]
     assert len(known) == len(accelerators())
     assert all(one["source"] and one["primary_source"] for one in known)
+
+
+def test_links_have_their_bandwidth_each_way_and_their_sources() -> None:
+    text = draw_links(links(), 140, False)
+    # 18 links of 25 GB/s; 400 Gb/s are 50 GB/s.
+    assert re.search(r"^NVLink 4 +nvlink +450 +in all +82 % +0.6 +8 +H100 SXM 80GB", text, re.M)
+    assert re.search(r"^InfiniBand NDR +ib +50 ", text, re.M)
+    assert all(one["source"] for one in json.loads(links_as_json(links()))["links"])
