@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import compileall
 import gc
 import os
 import shutil
@@ -17,6 +18,10 @@ settings.load_profile("fwdscope")
 # What is measured or checked once is remembered in the user's cache; tests have one of their own, and so have the
 # programs that they start.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fwdscope-cache-")
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # The programs that tests start find the package compiled, also where Python is told to write no bytecode.
+    compileall.compile_dir(Path(__file__).parents[1] / "fwdscope", quiet=2)
 
 
 def pytest_collection_finish() -> None:
