@@ -68,6 +68,7 @@ MAY_IMPORT = {
         "functions",
     }
     | {"guide", "language", "layers", "polynomial", "report"},
+    "editor": {"functions", "language", "layers", "render", "settings"},
     "cli": {"kept", "language", "render", "settings", "targets"},
     "pytest_plugin": set(),
     "torchinfo": set(),

@@ -82,6 +82,28 @@ def parse_all(source: Source, given: Mapping[str, str] | None = None) -> tuple[t
     return spec if all(map(is_kept, parser.problems)) else None, parser.problems
 
 
+def parse_leniently(source: Source) -> tree.ModelSpec | None:
+    """Parse all of a file that can be read, with the places of its text; None if that is nothing.
+
+    Lines at which YAML fails are left out: one that is half typed hides no other.
+    """
+    text = source.text
+    for _ in range(_MAX_LINES_LEFT_OUT):
+        root, problems = compose(Source(source.name, text))
+        if root is not None or not problems or problems[-1].code == "limit":
+            return _SpecParser(source, []).spec(root, {}) if root is not None else None
+        start = source.offset(problems[-1].line, 1)
+        end = start + len(source.line(problems[-1].line))
+        if not text[start:end].strip():
+            return None
+        text = f"{text[:start]}{' ' * (end - start)}{text[end:]}"
+    return None
+
+
+# The most lines that YAML cannot read and that are left out.
+_MAX_LINES_LEFT_OUT = 4
+
+
 class _SpecParser(NodeParser):
     def spec(self, root: YamlNode | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
         if not isinstance(root, YamlMapping):

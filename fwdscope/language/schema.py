@@ -231,6 +231,11 @@ def _help(key: str) -> Schema:
     return _HELP.get(key) or _explained(f"The model's {name.replace('_', ' ')}.")
 
 
+def key_help(key: str) -> str | None:
+    """What a key of the language holds: ``expect.params``."""
+    return _HELP[key]["description"] if key in _HELP else None
+
+
 def _sections() -> dict[str, Schema]:
     mapping = {"type": "object"}
     forms = ", ".join(f"{name}({', '.join(keywords)})" for name, keywords in INITIALISERS.items())

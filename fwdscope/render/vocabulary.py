@@ -27,6 +27,7 @@ from fwdscope.render.table import GAP, Cell, Column, lay_out
 _INDENT = 2
 # Docstrings are written to this width; a line that was filled up to it continues in the next one.
 _WRITTEN_WIDTH = 100
+_MARKDOWN_WIDTH = 88
 # Styles.
 _NAME, _HEADING, _CODE = "bold cyan", "bold", "green"
 _GIVES = {
@@ -67,6 +68,12 @@ _NUMBERS = {"inf": "infinity", "nan": "not a number"}
 
 
 @cache
+def entries_of(name: str) -> tuple[Entry, ...]:
+    """What has the page of a name."""
+    return tuple(entry for entry in entries() if entry.name == name)
+
+
+@cache
 def entries() -> tuple[Entry, ...]:
     """Everything that has a page, part after part, in the order of the lists. A name may be in several parts."""
     initialisers = {name: f"torch.nn.init.{name}_({', '.join(names)})" for name, names in INITIALISERS.items()}
@@ -86,6 +93,20 @@ def entries() -> tuple[Entry, ...]:
     )
 
 
+@cache
+def markdown_of(entry: Entry) -> str:
+    """The page of an entry as Markdown: its calls, what it does, and the rest of it with its columns."""
+    lines = [line.rstrip() for line in write(_page(entry, _MARKDOWN_WIDTH), color=False).split("\n")]
+    rest = lines.index("") if entry.kind not in ("number", "dtype") else 0
+    called, text = "\n".join(line.removeprefix("  ") for line in lines[:rest]), lines[rest + (rest > 0) :]
+    end = text.index("") if "" in text else len(text)
+    summary = re.sub(r"(`[^`]*`)|([*_<\[\]])", lambda one: one[1] or f"\\{one[2]}", " ".join(text[:end]))
+    aligned = "\n".join(text[end + 1 :]).strip("\n")
+    kind = f"*{entry.kind}{f', {entry.family}' if entry.family else ''}*"
+    parts = [called and f"```python\n{called}\n```", f"{summary}  \n{kind}" if summary else kind]
+    return "\n\n".join(filter(None, [*parts, aligned and f"```text\n{aligned}\n```"]))
+
+
 def listing(filter: str | None, width: int, color: bool) -> str:
     """Everything that a spec may use, or what mentions a word, a line each. Raises LookupError if nothing does."""
     chosen = [entry for entry in entries() if filter is None or entry.mentions(filter)]
@@ -101,7 +122,7 @@ def page_of(name: str, width: int, color: bool) -> str:
     a similar name.
     """
     bare = re.sub(r"\(.*", "", name).rpartition(".")[2] or name  # nn.Linear, x.view(…)
-    if found := [entry for entry in entries() if entry.name == bare]:
+    if found := entries_of(bare):
         return write(_pages(found, width), color)
     if topic := topic_of(bare):
         return guide_page(topic, width, color)
@@ -180,7 +201,7 @@ def _cut(text: str, width: int) -> str:
     return words.rstrip(" ,;:") + "…"
 
 
-def _pages(found: list[Entry], width: int) -> Iterator[Line]:
+def _pages(found: Sequence[Entry], width: int) -> Iterator[Line]:
     functions = [entry for entry in found if entry.kind == "function"]
     for i, entry in enumerate(found):
         if i:
@@ -192,13 +213,17 @@ def _pages(found: list[Entry], width: int) -> Iterator[Line]:
             continue
         yield ((entry.name, _NAME), (f"  {entry.kind}{f', {entry.family}' if entry.family else ''}", "dim"))
         yield ()
-        yield from _layer(entry, width) if entry.kind == "layer" else _body(entry, width)
+        yield from _page(entry, width)
     if related := _related(found):
         yield ()
         label = "see also  "
         first, *rest = _wrapped(label + ", ".join(related), width, 0, len(label), keep=True)
         yield ((label, _HEADING), (first.removeprefix(label), ""))
         yield from (((line, ""),) for line in rest)
+
+
+def _page(entry: Entry, width: int) -> Iterator[Line]:
+    return _layer(entry, width) if entry.kind == "layer" else _body(entry, width)
 
 
 def _layer(entry: Entry, width: int) -> Iterator[Line]:
@@ -288,7 +313,7 @@ def _body(entry: Entry, width: int) -> Iterator[Line]:
         yield from ((), (("example", _HEADING), ("  ", ""), (line, _CODE)))
 
 
-def _related(found: list[Entry]) -> list[str]:
+def _related(found: Sequence[Entry]) -> list[str]:
     """Names that differ in case, underscores or the number of dimensions, and then those of the same family."""
     own_names = {entry.name for entry in found}
 
