@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from fwdscope.editor import Document, TextPosition, definition, prepare_rename, references, rename
+from fwdscope.editor import Document, TextPosition, TextRange, definition, prepare_rename, references, rename
 from fwdscope.errors import InputError
 
 OK = sorted((ROOT / "tests/language/ok").glob("*.yaml"))
@@ -44,12 +44,9 @@ expect:
 """
 
 
-def at(text: str, word: str, nth: int = 0) -> TextPosition:
-    """The place of the nth occurrence of a text, in its middle."""
-    offset = -1
-    for _ in range(nth + 1):
-        offset = text.index(word, offset + 1)
-    before = text[: offset + len(word) // 2]
+def at(text: str, word: str) -> TextPosition:
+    """The place of a text."""
+    before = text[: text.index(word)]
     return TextPosition(before.count("\n"), len(before) - before.rfind("\n") - 1)
 
 
@@ -61,7 +58,7 @@ def renamed(text: str, place: TextPosition, name: str) -> str:
     return text
 
 
-def lines_of(ranges: list) -> list[int]:
+def lines_of(ranges: list[TextRange]) -> list[int]:
     return [one.start.line + 1 for one in ranges]
 
 
@@ -102,46 +99,32 @@ def test_every_name_of_a_spec_can_be_renamed_and_back(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "nth", "name", "changes"),
+    ("word", "name", "changes"),
     [
         # The var, not the comment, not the settings of the same letter in other words.
-        ("d: 8", 0, "dim", {1: "vars: {B: 1, dim: 8, width: dim * 2}    # d is the width", 3: "  x: randn(B, dim)"}),
+        ("d: 8", "dim", {1: "vars: {B: 1, dim: 8, width: dim * 2}    # d is the width", 3: "  x: randn(B, dim)"}),
         # The setting, not the var of the same name, which it hides; the keyword of its calls too.
-        ("width, act", 0, "size", {5: "  Gate(size, act=ReLU)(x, other):", 14: "  - y = Gate(size=d)(stem, other=x)"}),
-        ("other)", 0, "mask", {7: "    - act(conv) * mask", 14: "  - y = Gate(width=d)(stem, mask=x)"}),
+        ("width, act", "size", {5: "  Gate(size, act=ReLU)(x, other):", 14: "  - y = Gate(size=d)(stem, other=x)"}),
+        ("other)", "mask", {7: "    - act(conv) * mask", 14: "  - y = Gate(width=d)(stem, mask=x)"}),
         # The layer of the part, in paths too; not that of the block.
-        ("conv = Linear(d)", 0, "first", {12: "    - first = Linear(d)", 17: "  - w = linear(ys[0], stem.first.weight)"}),
-        ("conv = Linear(d)", 0, "first", {20: "  stem.first.weight: zeros()", 23: "    stem.first: {params: 72}"}),
-        ("stem:", 0, "body", {14: "  - y = Gate(width=d)(body, other=x)", 20: "  body.conv.weight: zeros()"}),
-        ("Gate", 0, "Mix", {5: "  Mix(width, act=ReLU)(x, other):", 14: "  - y = Mix(width=d)(stem, other=x)"}),
-        ("cls", 0, "kind", {18: "  - heads.kind(w) + heads.box(z).sum()"}),
-        ("heads", 0, "ends", {10: "      ends: {cls: Linear(d), box: Linear(4)}"}),
-        ("i * z", 0, "k", {16: "  - ys = [k * z for k in range(2)]"}),
+        ("conv = Linear(d)", "first", {12: "    - first = Linear(d)", 17: "  - w = linear(ys[0], stem.first.weight)"}),
+        ("conv = Linear(d)", "first", {20: "  stem.first.weight: zeros()", 23: "    stem.first: {params: 72}"}),
+        ("stem:", "body", {14: "  - y = Gate(width=d)(body, other=x)", 20: "  body.conv.weight: zeros()"}),
+        ("Gate", "Mix", {5: "  Mix(width, act=ReLU)(x, other):", 14: "  - y = Mix(width=d)(stem, other=x)"}),
+        ("cls", "kind", {18: "  - heads.kind(w) + heads.box(z).sum()"}),
+        ("heads", "ends", {10: "      ends: {cls: Linear(d), box: Linear(4)}"}),
+        ("i * z", "k", {16: "  - ys = [k * z for k in range(2)]"}),
         # The y of the layers, not that of the part.
-        ("y = Gate", 0, "gated", {13: "    - y = conv + 1", 15: "  - z = gelu(gated, approximate='none')"}),
+        ("y = Gate", "gated", {13: "    - y = conv + 1", 15: "  - z = gelu(gated, approximate='none')"}),
     ],
 )  # fmt: skip
 def test_a_new_name_is_at_every_place_of_the_old_one_and_nowhere_else(
-    word: str, nth: int, name: str, changes: dict[int, str]
+    word: str, name: str, changes: dict[int, str]
 ) -> None:
-    after = renamed(
-        SPEC,
-        at(SPEC, word[: len(word.split(":")[0].split(" ")[0])] if ":" in word else word, 0)
-        if False
-        else _start(SPEC, word, nth),
-        name,
-    )
-    lines = after.splitlines()
+    after = renamed(SPEC, at(SPEC, word), name)
     for number, line in changes.items():
-        assert lines[number - 1] == line
-    assert "none" in after and "# d is the width" in after
-
-
-def _start(text: str, word: str, nth: int) -> TextPosition:
-    place = at(text, word, nth)
-    offset = text.index(word)
-    before = text[:offset]
-    return TextPosition(before.count("\n"), len(before) - before.rfind("\n") - 1) if place else place
+        assert after.splitlines()[number - 1] == line
+    assert "'none'" in after
 
 
 @pytest.mark.parametrize(
@@ -155,7 +138,7 @@ def _start(text: str, word: str, nth: int) -> TextPosition:
         # `gelu(y)` on line 15 would call the var.
         ("d: 8", "gelu", "line 15 uses the function gelu, which this would hide"),
         ("d: 8", "Linear", "line 6 uses the layer type Linear, which this would hide"),
-        # Line 16 reads d nowhere, but line 12 does, where the part has a y of its own.
+        # Line 6 has a conv of its own.
         ("B: 1", "conv", r"line 6 would read another conv \(layer, line 6\)"),
         ("y = conv", "d", "line 12 reads the d that is a var, line 1, which this would hide"),
         ("y = Gate", "z", r"there is a z already \(value, line 15\)"),
@@ -164,14 +147,14 @@ def _start(text: str, word: str, nth: int) -> TextPosition:
 )
 def test_a_name_that_would_clash_is_refused_with_the_reason(word: str, name: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        rename(Document(SPEC), _start(SPEC, word, 0), name)
+        rename(Document(SPEC), at(SPEC, word), name)
 
 
 def test_a_name_in_a_line_that_does_not_parse_is_not_renamed_half() -> None:
     broken = SPEC.replace("z = gelu(y, approximate='none')", "z = gelu(y, (")
     with pytest.raises(InputError, match="line 15 has a y and does not parse: mend it first"):
-        rename(Document(broken), _start(broken, "y = Gate", 0), "gated")
-    assert rename(Document(broken), _start(broken, "heads", 0), "ends")
+        rename(Document(broken), at(broken, "y = Gate"), "gated")
+    assert rename(Document(broken), at(broken, "heads"), "ends")
 
 
 def test_what_one_key_of_init_means_for_several_layers_is_not_renamed_at_one_of_them() -> None:
@@ -193,7 +176,7 @@ def test_the_rounds_of_a_loop_read_a_name_from_outside_and_from_the_last_round()
 
 def test_definitions_and_references() -> None:
     document = Document(SPEC)
-    assert lines_of(definition(document, _start(SPEC, "conv.weight", 0))) == [12]
-    assert lines_of(references(document, _start(SPEC, "conv = Linear(d)", 0))) == [12, 13, 17, 20, 23]
-    assert lines_of(references(document, _start(SPEC, "conv = Linear(d)", 0), declaration=False)) == [13, 17, 20, 23]
-    assert definition(document, _start(SPEC, "gelu", 0)) == []
+    assert lines_of(definition(document, at(SPEC, "conv.weight"))) == [12]
+    assert lines_of(references(document, at(SPEC, "conv = Linear(d)"))) == [12, 13, 17, 20, 23]
+    assert lines_of(references(document, at(SPEC, "conv = Linear(d)"), declaration=False)) == [13, 17, 20, 23]
+    assert definition(document, at(SPEC, "gelu")) == []
