@@ -78,21 +78,21 @@ def _dead(network: RowGraph) -> Iterator[Finding]:
             in_part.append((row, channels))
     advice = "use a smaller learning rate, a norm before it, or LeakyReLU"
     if found:
-        names = list_names([row_name(row) for row, _ in found])
+        names = list_names([_last_copy(row) for row, _ in found])
         zeros, elements = (sum(getattr(stats, field) for _, stats in found) for field in ("zeros", "elements"))
         part = "only zeros" if zeros == elements else f"{units.share(zeros / elements)} zeros"
         verb = "give" if len(found) > 1 else "gives"
         text = f"{names} {verb} {part}: dead, nearly all inputs are negative"
         yield Finding("warning", text, row_name(found[0][0]) if len(found) == 1 else None, advice)
     if in_part:
-        counts = (f"{row_name(row)} ({units.exact(dead)} of {units.exact(all)})" for row, (dead, all, _) in in_part)
+        counts = (f"{_last_copy(row)} ({units.exact(dead)} of {units.exact(all)})" for row, (dead, all, _) in in_part)
         text = f"channels that are 0 for every item: {list_names(counts)}, dead"
         path = row_name(in_part[0][0]) if len(in_part) == 1 else None
         yield Finding("warning" if _is_new(network.report) else "note", text, path, advice)
 
 
 def _channels(network: RowGraph, index: int) -> tuple[int, int, int] | None:
-    """The channels of a ReLU that are always 0, all of its channels, in all copies, and the samples of each."""
+    """The channels of a ReLU that are always 0, all of its channels, and the samples of each."""
     row = network.rows[index]
     if row.stats is None or not row.stats.zero_slices or len(row.output_shapes) != 1:
         return None
@@ -134,7 +134,7 @@ def _saturated(network: RowGraph) -> Iterator[Finding]:
         return
     # A trained network may be this certain; a new one should not be.
     new = _is_new(network.report)
-    names = list_names([row_name(row) for row, _ in found])
+    names = list_names([_last_copy(row) for row, _ in found])
     least = units.share(min(part for _, part in found))
     verb, its = ("are", "their") if len(found) > 1 else ("is", "its")
     text = f"{names} {verb} saturated: at least {least} of {its} values are within 5 % of an end"
@@ -160,7 +160,7 @@ def _constant(network: RowGraph) -> Iterator[Finding]:
         row, stats = network.rows[i], network.rows[i].stats
         if row.kind not in ("layer", "copies") or row.type in RELUS or not row.input_shapes or stats is None:
             continue
-        if stats.elements >= _ENOUGH and stats.min is not None and stats.min == stats.max:
+        if stats.elements >= _ENOUGH and stats.min is not None and stats.min == stats.max and not any(row.copy_stds):
             found.append((row, stats.min, network.times[i]))
     if not found:
         return
@@ -232,6 +232,16 @@ def _spread(stats: ActivationStats | None) -> float | None:
     return None if stats is None else stats.std if stats.item_std is None else stats.item_std
 
 
+def _copy_spreads(row: LayerRow) -> Sequence[float | None]:
+    """The same of each copy."""
+    return row.copy_item_stds or row.copy_stds
+
+
+def _last_copy(row: LayerRow) -> str:
+    """The copy that the statistics of a row are of, as a sentence names it."""
+    return row_name(row) + (f" of copy {len(row.copy_stds)}" if row.copy_stds else "")
+
+
 def _chain(network: RowGraph) -> list[tuple[int, float | None]]:
     """The longest series of layers with a matrix, in order and each copy by itself, with the spread of their values."""
     found: list[tuple[int, float | None]] = []
@@ -246,7 +256,7 @@ def _chain(network: RowGraph) -> list[tuple[int, float | None]]:
         for copy in range(copies):
             for i in rows:
                 row = network.rows[i]
-                spreads = row.copy_stds or (_spread(row.stats),)
+                spreads = _copy_spreads(row) or (_spread(row.stats),)
                 each = len(spreads) // copies
                 noise = _ROUNDING.get(row.output_dtypes[0] if row.output_dtypes else "", 0.0) * (
                     _size(row.stats) or 0.0
@@ -289,7 +299,7 @@ def _around(network: RowGraph, index: int) -> Iterator[int]:
 def _growing(network: RowGraph) -> Iterator[Finding]:
     """Stacks, else layers with a matrix in a row, through which the spread of the values explodes or vanishes."""
     for i, row in enumerate(network.rows):
-        if row.kind == "copies" and (trend := _trend(row.copy_stds)):
+        if row.kind == "copies" and (trend := _trend(_copy_spreads(row))):
             stack = network.parents[i]
             inside = [network.rows[leaf] for leaf in network.leaves if i in _around(network, leaf)]
             yield _growth(row_name(row if stack is None else network.rows[stack]), trend, inside, network.report)

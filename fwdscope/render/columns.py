@@ -30,7 +30,7 @@ from fwdscope.render.rows import (
     named,
 )
 from fwdscope.render.table import Cell, Column
-from fwdscope.report import Histogram, Shape
+from fwdscope.report import Histogram, LayerRow, Shape
 
 # Styles of cells.
 EXPRESSION = "dim italic"
@@ -187,6 +187,19 @@ def _spread_cells(fewer: int) -> Cells:
     return cells
 
 
+def _copies_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    """The least and the largest std of the copies of each row: ``0.41 … 1.32``."""
+    ends = [copies_range(shown.row) for shown in rows]
+    texts = iter(units.value_column([end for pair in ends for end in pair]))
+    return [Cell(" … ".join(next(texts) for _ in pair)) for pair in ends]
+
+
+def copies_range(row: LayerRow) -> tuple[float, ...]:
+    """The least and the largest std of the copies of a row; nothing for a row of one."""
+    found = [std for std in row.copy_stds if std is not None]
+    return (min(found), max(found)) if found else ()
+
+
 def _zero_cell(shown: ShownRow) -> Cell:
     share = shown.amount(FIGURES["zeros"])
     if share is None:
@@ -290,6 +303,7 @@ COLUMNS: dict[str, LayerColumn] = {
         _number("eager", _times_cells("eager"), 2, title="eager"),
         _number("eager_backward", _times_cells("eager_backward", "eager"), 3, title="of it backward"),
         _number("stats", _spread_cells(0), 13, _spread_cells(1), title="mean ± std"),
+        _number("copies", _copies_cells, 13, title="std of copies"),
         *(_number(name, _value_cells(name), 13) for name in ("mean", "std", "min", "max")),
         _number("zeros", _each(_zero_cell), 14),
         _number("nonfinite", _each(_nonfinite_cell), 1, title="NaN, Inf"),
@@ -312,9 +326,9 @@ _COLUMNS_OF_TIMED_STEP = ("layer", "type", "output", "params", "saved", "eager",
 # With a run, in the order they stand; and those of them that need room to spare, the most telling first.
 _COLUMNS_OF_RUN = (
     *("layer", "type", "output", "params", "macs", "latency", "share"),
-    *("roof", "nonfinite", "stats", "zeros", "histogram"),
+    *("roof", "nonfinite", "stats", "copies", "zeros", "histogram"),
 )
-_OPTIONAL = ("macs", "stats", "params", "histogram", "roof", "zeros")
+_OPTIONAL = ("macs", "stats", "params", "histogram", "roof", "copies", "zeros")
 _DROPPED_FIRST = 99
 
 
@@ -371,6 +385,7 @@ def _empty_columns(rows: Sequence[ShownRow], every: Sequence[ShownRow]) -> set[s
         "roof": any(shown.roof is not None and shown.roof.share is not None for shown in rows),
         "nonfinite": any(shown.broke or ((s := shown.row.stats) is not None and s.nans) for shown in rows),
         "stats": bool(stats),
+        "copies": any(shown.row.copy_stds for shown in rows),
         "zeros": any(s.zeros for s in stats),
         "histogram": any(s.histogram for s in stats),
     }

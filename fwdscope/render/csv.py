@@ -35,6 +35,8 @@ def render(report: Report, options: Options) -> str:
     """
     out = io.StringIO()
     names = [name for field in _FIELDS for name in _SEVERAL.get(field.name, (field.name,))]
+    if not any(row.copy_item_stds for row in report.layers):
+        names.remove("copy_item_stds")
     if all(row.eager is None for row in report.layers):
         names = [name for name in names if name.removeprefix("backward_") not in ("eager", "kernels")]
     latency = report.run.latency if report.run else None

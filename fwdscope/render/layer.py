@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fwdscope import units
 from fwdscope.language.names import nearest
 from fwdscope.printable import printable
-from fwdscope.render.columns import shapes_cell, spark
+from fwdscope.render.columns import copies_range, shapes_cell, spark
 from fwdscope.render.explanation import backward_facts, formulas, operators
 from fwdscope.render.lines import MAX_PROSE, Line, hanging
 from fwdscope.render.rows import FIGURES, again, described, named
@@ -78,6 +78,7 @@ def _facts(report: Report, index: int) -> Iterator[tuple[str, str]]:
     yield "latency", _latency(report, row)
     if row.stats:
         yield "values", spread(row.stats)
+        yield "std of copies", " … ".join(map(units.value, copies_range(row)))
         yield "zeros", units.share(row.stats.zeros / row.stats.elements) if row.stats.zeros else ""
         yield (
             "NaN, Inf",

@@ -255,7 +255,7 @@ def legend(view: View) -> tuple[str, ...]:
     rows = [shown.row for shown in view.rows]
     lines = []
     if view.sort is None and any(row.repeat > 1 for row in rows):
-        stats = "statistics and " * any(row.repeat > 1 and row.stats is not None for row in rows)
+        stats = "statistics of the last, " * any(row.repeat > 1 and row.stats is not None for row in rows)
         lines.append(f"× n  n equal copies: figures of one, {stats}share of all")
     if view.sort is not None and any(shown.times > 1 for shown in view.rows):
         alone = ", but memory and intensity" if FIGURES[view.sort].total is None else ""

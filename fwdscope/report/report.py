@@ -234,8 +234,8 @@ class LayerRow:
     # Of a training step: the backward of one copy, and the operators of one call's that it runs itself.
     backward: Backward | None = None
     backward_operators: tuple[OperatorCost, ...] = ()
-    # Statistics of the results of a run: of all copies and calls together; and if the row stands for several copies,
-    # for each in order how far its items differ, or in a batch of one its std.
+    # Statistics of the results of a run, of all calls of one copy: the last one. If the row stands for several copies,
+    # the std of each in order, and in a batch of several the `item_std` of each.
     stats: ActivationStats | None = None
     copy_stds: tuple[Value | None, ...] = ()
     # Seconds on the device, the median of a few passes: of one copy, all its calls together.
@@ -247,6 +247,7 @@ class LayerRow:
     # Seconds on the one device of ``--on``, run eagerly, of one copy: of a forward, or of forward and backward of all
     # micro-batches of a training step.
     eager: float | None = lean(None)
+    copy_item_stds: tuple[Value | None, ...] = lean(())
 
 
 @dataclass(frozen=True)
@@ -582,7 +583,7 @@ class Report(Paged):
         tables: dict[str, dict[Any, int]] = {name: {} for name in names}
         layers = []
         for row in self.layers:
-            given = {k: v for k, v in vars(row).items() if k not in SHARED and (v or k not in ("eager", "kernels"))}
+            given = {k: v for k, v in vars(row).items() if k not in SHARED and (v or k not in _LEAN)}
             layers.append({name: _plain(value) for name, value in given.items()})
             for name, table in tables.items():
                 layers[-1][name] = [table.setdefault(value, len(table)) for value in getattr(row, name)]
@@ -730,6 +731,8 @@ def _check_step(step: TrainingStep, rows: int) -> None:
             raise ReportError(f"report.training: there is no row {row}")
 
 
+# Fields of rows that are left out of JSON where they are empty.
+_LEAN = frozenset(f.name for f in dataclasses.fields(LayerRow) if f.metadata)
 # Fields of rows whose values many rows share.
 SHARED: dict[str, type] = {"formulas": str, "operators": OperatorCost, "backward_operators": OperatorCost}
 

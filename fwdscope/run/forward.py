@@ -116,19 +116,23 @@ def _data_decide(root: Node) -> bool:
 def _with_stats(rows: RowNodes, found: Decided, statistics: Statistics) -> RowNodes:
     result = []
     for row, nodes in rows:
-        ran = [found.ran[node] for node in nodes if node in found.ran]
         copies: dict[str, list[Node]] = {}
-        for node in ran:
-            copies.setdefault(node.path, []).append(node)
-        stds = [_spread(statistics.together(each)) for each in copies.values()]
-        several = len(copies) > 1 and any(std is not None for std in stds)
-        merged, copy_stds = statistics.together(ran), tuple(stds) if several else ()
-        result.append((replace(row, note=nodes[-1].note, stats=merged, copy_stds=copy_stds), nodes))
+        for node in nodes:
+            if node in found.ran:
+                copies.setdefault(node.path, []).append(found.ran[node])
+        stats = [statistics.together(each) for each in copies.values()]
+        several = len(stats) > 1
+        stds = [None if one is None else one.std for one in stats]
+        item_stds = [None if one is None else one.item_std for one in stats]
+        row = replace(
+            row,
+            note=nodes[-1].note,
+            stats=next((one for one in reversed(stats) if one is not None), None),
+            copy_stds=tuple(stds) if several and any(one is not None for one in stds) else (),
+            copy_item_stds=tuple(item_stds) if several and any(one is not None for one in item_stds) else (),
+        )
+        result.append((row, nodes))
     return tuple(result)
-
-
-def _spread(stats: ActivationStats | None) -> float | None:
-    return None if stats is None else stats.std if stats.item_std is None else stats.item_std
 
 
 def _notes_on_decided(found: Decided) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What the statistics of every layer's output cost beside a bare forward.
 
-Run by hand: python tests/benchmarks/statistics_cost.py [SPEC [VAR=VALUE …]]; ResNet-50 at batch 8 without arguments.
+Run by hand: python tests/benchmarks/statistics_cost.py [SPEC [VAR=VALUE …]]; ResNet-18 at batch 8 without arguments.
+A "module" is the spec exported to PyTorch, which is copied before it runs.
 
 Every figure is a ratio of medians measured in turn in the same run, so that a machine which slows down slows both down.
 """
@@ -18,11 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.commands.export import to_python
 from fwdscope.language import load
+from fwdscope.language.check import Checked
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
 from fwdscope.run.observation import Observation
 from fwdscope.run.statistics import Collector
+from fwdscope.run.subject import ModuleSubject
 from fwdscope.trace import trace
 
 RUNS = 7
@@ -63,6 +67,21 @@ def observed(network: Network, inputs: dict[str, Tensor]) -> None:
     observation.statistics()
 
 
+def module_of(checked: Checked) -> nn.Module:
+    """The spec as a module of PyTorch."""
+    found: dict[str, Any] = {}
+    exec(to_python(checked), found)
+    return list(filter(lambda one: isinstance(one, type) and issubclass(one, nn.Module), found.values()))[-1]().eval()
+
+
+def observed_module(subject: ModuleSubject) -> None:
+    """What ``inspect`` runs of a module."""
+    observation = Observation(Collector(batch=8), operators=False)
+    with subject.placed(torch.device("cpu"), 0, {}, False) as call:
+        subject.run(call, observation)
+    observation.statistics()
+
+
 def timed(run: Callable[[], object], layers: list[nn.Module], way: Way | None) -> float:
     """Seconds of a forward in which each layer's output is looked at; of the bare one without a way."""
     look, end = way() if way else (None, None)
@@ -86,29 +105,37 @@ def _hook(key: int, look: Look) -> Callable[[nn.Module, Any, Any], None]:
     return hook
 
 
-def main(spec: str = "specs/resnet50.yaml", *variables: str) -> None:
+def main(spec: str = "specs/resnet18.yaml", *variables: str) -> None:
     """Print the cost of each way of looking, the bare forward being 1."""
     settings = dict(one.split("=", 1) for one in variables or ("B=8",))
-    network = materialise(build(load(Path(__file__).parents[2] / spec, variables=settings)), "cpu").eval()
+    checked = load(Path(__file__).parents[2] / spec, variables=settings)
+    network, module = materialise(build(checked), "cpu").eval(), module_of(checked)
     inputs = [torch.randn(x.shape) if x.is_floating_point() else torch.zeros_like(x, device="cpu")
               for x in network.example.values()]  # fmt: skip
     layers = [module for module in network.modules() if not any(module.children())]
     named = dict(zip(network.example, inputs, strict=True))
-    times: dict[str, list[float]] = {name: [] for name in ("bare", "observed run", *WAYS)}
+    names = ("bare", "observed run", "bare module", "observed module", *WAYS)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    subject = ModuleSubject((module, inputs, {}))
     with torch.inference_mode():
         for run in range(RUNS + 1):
             for name, series in times.items():
                 if name == "observed run":
                     seconds = timed(lambda: observed(network, named), layers, None)
+                elif name == "observed module":
+                    seconds = timed(lambda: observed_module(subject), layers, None)
+                elif name == "bare module":
+                    seconds = timed(lambda: module(*inputs), layers, None)
                 else:
                     seconds = timed(lambda: network(*inputs), layers, WAYS.get(name))
                 if run:  # the first warms up
                     series.append(seconds)
-    bare = statistics.median(times["bare"])
     print(f"{spec} {' '.join(f'{k}={v}' for k, v in settings.items())}, {torch.get_num_threads()} threads")
     for name, series in times.items():
-        aim = f", aim {AIM:.2f}" if name in ("statistics", "observed run") else ""
-        ratio = statistics.median(series) / bare
+        aim = f", aim {AIM:.2f}" if name in ("statistics", "observed run", "observed module") else ""
+        # Of each run, since a machine that slows down slows both down.
+        bare = times["bare module" if name.endswith("module") else "bare"]
+        ratio = statistics.median(one / other for one, other in zip(series, bare, strict=True))
         print(f"{name:14} {statistics.median(series):6.3f} s   {ratio:5.2f} × the bare forward{aim}")
 
 

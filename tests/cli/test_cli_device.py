@@ -124,7 +124,10 @@ def test_a_device_that_is_not_here_names_those_that_are(net: str) -> None:
 
 def test_shapes_and_costs_do_not_depend_on_the_device(net: str) -> None:
     here, meta = report(net, "--device", "cpu"), report(net, "--device", "meta")
-    plain = [dataclasses.replace(row, stats=None, copy_stds=(), latency=None, latency_range=()) for row in here.layers]
+    plain = [
+        dataclasses.replace(row, stats=None, copy_stds=(), copy_item_stds=(), latency=None, latency_range=())
+        for row in here.layers
+    ]
     assert plain == list(meta.layers)
     assert here.totals == meta.totals
 

@@ -145,6 +145,7 @@ _rows = st.builds(
     note=st.one_of(st.none(), _texts),
     stats=st.one_of(st.none(), _stats),
     copy_stds=_tuples(_perhaps),
+    copy_item_stds=_tuples(_perhaps),
     latency=_amounts,
     latency_range=_tuples(st.floats(1e-30, 1e29)),
 )

@@ -33,7 +33,7 @@ def row(report: Report, path: str) -> LayerRow:
 
 def static(row: LayerRow) -> LayerRow:
     """A row without what a run saw."""
-    return dataclasses.replace(row, stats=None, copy_stds=(), latency=None)
+    return dataclasses.replace(row, stats=None, copy_stds=(), copy_item_stds=(), latency=None)
 
 
 # --- shapes and costs ------------------------------------------------------------------------------------------------
@@ -116,6 +116,25 @@ def test_copies_keep_the_spread_of_each() -> None:
     stds = [std for std in stack.copy_stds[:40] if std is not None]
     assert [later / earlier for earlier, later in pairwise(stds)] == pytest.approx([8] * 39, rel=0.3)
     assert stack.copy_stds[-1] is None
+
+
+def test_a_folded_row_has_the_statistics_of_its_last_copy(tmp_path: Path) -> None:
+    # Weights are the identity, and each block doubles: with x = ±1, copy n gives ±2^n, whose mean is 0 and std 2^n.
+    values = numpy.repeat([[1.0], [-1.0]], 4, axis=1).astype("float32")
+    numpy.save(tmp_path / "x.npy", values)
+    (tmp_path / "net.yaml").write_text(
+        "inputs: {x: 'randn(2, 4)'}\nblocks:\n  Twice():\n    - fc = Linear(4, bias=False)\n    - fc * 2\n"
+        "layers:\n  - h = 3 * Twice()\ninit:\n  fc.weight: eye()\n"
+    )
+    from fwdscope.targets import feeds
+
+    given = {"x": feeds.parse(f"x={tmp_path / 'x.npy'}")}
+    report = inspect_spec(load(tmp_path / "net.yaml"), given, settings=LOOKED)
+    fc = next(row for row in report.layers if row.path.endswith("fc"))
+    assert fc.stats is not None
+    assert (fc.stats.elements, fc.stats.mean, fc.stats.std, fc.stats.max) == (8, 0.0, 4.0, 4.0)
+    # The two items of the batch differ by as much.
+    assert (fc.copy_stds, fc.copy_item_stds) == ((1.0, 2.0, 4.0), (1.0, 2.0, 4.0))
 
 
 @pytest.mark.core

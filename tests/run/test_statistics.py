@@ -219,6 +219,22 @@ def test_squares_that_vanish_in_float64_still_give_a_std() -> None:
     agrees(stats_of(tensor), values_of(tensor))
 
 
+@pytest.mark.parametrize("fewer_passes", [True, False])
+def test_float64_far_from_zero_keeps_its_std(fewer_passes: bool) -> None:
+    # Around 1e15 neighbours are 0.125 apart: the values are exact, and numpy's std of what is left without 1e15 is too.
+    values = (randn(LARGE).double() * 64).round() / 8
+    expected = values.numpy().std()
+    stats = stats_of(values + 1e15, fewer_passes=fewer_passes)
+    assert stats.std == pytest.approx(expected, rel=1e-12)
+    assert stats.mean == pytest.approx(1e15 + values.numpy().mean(), abs=0.125)
+
+
+def test_a_slice_far_from_the_others_leaves_the_std_exact() -> None:
+    tensor = randn(5 * (1 << 18))
+    tensor[: 1 << 18] += 1000
+    agrees(stats_of(tensor), values_of(tensor))
+
+
 @pytest.mark.core
 @settings(max_examples=60, deadline=None)
 @given(

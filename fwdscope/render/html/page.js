@@ -226,6 +226,7 @@ const COLUMNS = [
   { name: "calls", of: (row) => row.calls, text: exact },
   { name: "mean", of: (row) => row.stats?.mean, text: (value) => (value == null ? "—" : number(value)) },
   { name: "std", of: (row) => row.stats?.std, text: (value) => (value == null ? "—" : number(value)) },
+  { name: "copies", title: "std of copies", of: (row) => row.copy_stds?.length, cell: (row) => copiesOf(row) },
   { name: "min", of: (row) => row.stats?.min, text: (value) => (value == null ? "—" : number(value)) },
   { name: "max", of: (row) => row.stats?.max, text: (value) => (value == null ? "—" : number(value)) },
   { name: "zeros", of: (row) => part(row, "zeros"), text: known(percent) },
@@ -384,6 +385,7 @@ function bars(counts, width, height, attributes = {}) {
     draw("rect", { class: "spark", x: index * step, y: height - Math.max(1, (many / highest) * height), width: Math.max(0.5, step - 0.6), height: Math.max(1, (many / highest) * height) })));
 }
 
+const copiesOf = ({ copy_stds }, known = copy_stds.filter((std) => std != null)) => (known.length ? [...new Set([Math.min(...known), Math.max(...known)].map(number))].join(" … ") : null);
 const spreadOf = (stats) => (stats.mean == null ? "no finite value" : `${number(stats.mean)} ± ${number(stats.std)}`);
 const linkTo = (row) => make("button", { class: "link code", onclick: () => choose(row) }, row.name);
 
@@ -517,7 +519,7 @@ function statistics(row) {
   const { stats } = row;
   if (!stats) return [];
   const facts = [["mean ± std", spreadOf(stats)], ["min … max", stats.min == null ? "—" : `${number(stats.min)} … ${number(stats.max)}`], ["zeros", percent(stats.zeros / (stats.elements || 1))],
-    ["NaN", exact(stats.nans)], ["Inf", exact(stats.infs)], ["std between items", stats.item_std == null ? null : number(stats.item_std)],
+    ["std of copies", copiesOf(row)], ["NaN", exact(stats.nans)], ["Inf", exact(stats.infs)], ["std between items", stats.item_std == null ? null : number(stats.item_std)],
     ["dead channels", stats.zero_slices.length ? stats.zero_slices.join(", ") : null]];
   const { histogram } = stats;
   const [width, height] = [420, 90];

@@ -140,7 +140,16 @@ def test_every_row_of_both_stands_once_and_the_top_level_adds_up(one: str, other
 
 def test_what_changes_are_told_of_is_every_figure_of_a_row() -> None:
     apart = {"path", "kind", "depth", "label", "line", "column", "input_shapes", "varies", "parameters", "sources"}
-    apart |= {"promise", "note", "stats", "copy_stds", "network_inputs", "network_outputs", "live_bytes"}
+    apart |= {
+        "promise",
+        "note",
+        "stats",
+        "copy_stds",
+        "copy_item_stds",
+        "network_inputs",
+        "network_outputs",
+        "live_bytes",
+    }
     apart |= {"operators", "formulas", "settings", "latency_range", "backward", "backward_operators"}
     apart |= {"cached", "kv_cache", "eager", "kernels"}
     of_backward = {"backward_macs", "saved_activations"}
