@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -110,7 +109,7 @@ def replacing(path: Path, inside: Path | None = None, sync: bool = True) -> Iter
         raise OSError(errno.ELOOP, f"a link leads out of its folder, to {place}", str(path))
     # The mode of a new file is what the umask leaves of 666.
     mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666
-    temporary = place.with_name(f".{secrets.token_hex(4)}.{place.name[-100:]}")  # with the same ending
+    temporary = place.with_name(f".{os.urandom(4).hex()}.{place.name[-100:]}")  # with the same ending
     with undone(lambda: temporary.unlink(missing_ok=True)):
         try:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))

@@ -64,6 +64,8 @@ class Checked:
     allow_import: bool = False
     # Whether lines ask whether the network is in training mode.
     asks_mode: bool = False
+    # Lines that compute and have a problem of their own, rather than one of who reads them.
+    wrong: frozenset[Span] = frozenset()
 
 
 def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
@@ -121,6 +123,7 @@ def _check_all(spec: tree.ModelSpec, allow_import: bool) -> tuple[Checked, list[
         notes,
         allow_import,
         context.asks_mode,
+        frozenset(flow.wrong),
     )
     return checked, context.problems
 

@@ -80,6 +80,10 @@ class EvaluationContext:
         """Decide a choice by a value."""
         return bool(value)
 
+    def unparsed(self, node: ex.Unparsed) -> Any:
+        """Return the value of a text that is wrong, which is reported elsewhere."""
+        raise ArithmeticProblem("this has no value: it is wrong")
+
 
 def evaluate(node: Expression, context: EvaluationContext) -> Any:
     """Return the value of an expression. Raises EvaluationError, and exceptions of the context's ``passing``."""
@@ -173,6 +177,7 @@ _EVALUATE: dict[type[Expression], Callable[[Any, EvaluationContext], Any]] = {
     ),
     ex.TupleOrList: lambda node, context: (tuple if node.kind == "tuple" else list)(evaluate_all(node.items, context)),
     ex.Comprehension: _comprehension,
+    ex.Unparsed: lambda node, context: context.unparsed(node),
 }
 
 

@@ -115,7 +115,21 @@ def nearest(name: str, names: Iterable[str], words: OtherNames | None = None) ->
     typed, cutoff = name.lower(), 0.72 if 3 < len(name) < 9 else 0.8
     lower = {c.lower(): c for c in reversed(candidates) if c[:1].lower() == typed[:1]}
     close = [c for c in lower if not (typed.startswith(c) and len(typed) - len(c) > 2)]
-    return next((lower[c] for c in difflib.get_close_matches(typed, close, 1, cutoff)), None)
+    spelled = difflib.get_close_matches(typed, close, len(close) or 1, cutoff)
+    return lower[min(spelled, key=lambda c: _edits(typed, c))] if spelled else None
+
+
+def _edits(typed: str, meant: str) -> int:
+    """How many letters are wrong, left out, added or swapped with the next one."""
+    before: list[int] = []
+    row = list(range(len(meant) + 1))
+    for i, a in enumerate(typed, 1):
+        last, before, row = before, row, [i]
+        for j, b in enumerate(meant, 1):
+            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b)))
+            if i > 1 and j > 1 and a == meant[j - 2] and typed[i - 2] == b:
+                row[j] = min(row[j], last[j - 2] + 1)
+    return row[-1]
 
 
 def fold(name: str) -> str:

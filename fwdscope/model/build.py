@@ -20,6 +20,7 @@ from fwdscope.limits import at_most, limit
 from fwdscope.model import causes
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.context import plain_context
+from fwdscope.model.events import Observer
 from fwdscope.model.initialise import check_initialisers
 from fwdscope.model.mends import suggest
 from fwdscope.model.meta_modes import use_default_dtype_on_meta
@@ -92,16 +93,25 @@ def build_with_problems(
     return network, tuple(problems)
 
 
+def build_observed(
+    checked: Checked, observer: Observer, check_promises: bool = True
+) -> tuple[Network, tuple[Problem, ...]]:
+    """Build a network as :func:`build_with_problems` does, its run observed, and its problems without their causes."""
+    network, problems = _run(checked, {}, torch.float32, check_promises, False, observer)
+    return network, tuple(problems)
+
+
 def _run(
     checked: Checked,
     replaced: dict[str, Tensor],
     dtype: torch.dtype,
     check_promises: bool,
     training: bool,
-    trail: Trail | None = None,
+    observer: Observer | None = None,
 ) -> tuple[Network, list[Problem]]:
     problems: list[Problem] = []
-    blueprint = Blueprint(checked, run_scope, dtype, problems=problems, observer=trail, training=training)
+    trail = observer if isinstance(observer, Trail) else None
+    blueprint = Blueprint(checked, run_scope, dtype, problems=problems, observer=observer, training=training)
     with (
         budgeted(checked.spec.source),
         use_default_dtype_on_meta(dtype),

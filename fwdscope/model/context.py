@@ -67,6 +67,10 @@ class BodyContext(EvaluationContext):
         """Return the value of an expression. Raises EvaluationError."""
         return evaluate(node, self)
 
+    def unparsed(self, node: ex.Unparsed) -> Any:
+        """Fail as what reads a line that failed does: the text was reported before."""
+        raise UpstreamFailed
+
     def local_names(self) -> dict[str, Any]:
         """Return the names of the nearest frame."""
         return self.names.frame.names

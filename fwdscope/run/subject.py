@@ -21,7 +21,7 @@ from fwdscope.errors import InputError, ShapeError
 from fwdscope.language.check import Checked
 from fwdscope.language.problems import Problem, SpecError
 from fwdscope.language.replaced import point_at_set
-from fwdscope.model import build
+from fwdscope.model import Network, build
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.ops import find
 from fwdscope.report import STEP_FIGURES, Environment, Report, TensorInfo, Totals, TrainingStep
@@ -184,7 +184,7 @@ class SpecSubject(Subject):
     """The network of a checked spec. Raises SpecError where shapes do not fit.
 
     ``feeds`` replace inputs of the spec (``--input``); ``replaced`` does so by tensors on meta. ``dtype`` is that of
-    weights, and of inputs that name none.
+    weights, and of inputs that name none. A ``network`` that is built already is not built again.
     """
 
     def __init__(
@@ -195,6 +195,7 @@ class SpecSubject(Subject):
         training: Training = False,
         replaced: Mapping[str, Tensor] | None = None,
         past: int = 0,
+        network: Network | None = None,
     ) -> None:
         self.checked = checked
         self.past = past
@@ -204,7 +205,7 @@ class SpecSubject(Subject):
         self.training = training
         with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
-            self.network = build(checked, inputs, getattr(torch, dtype), training=bool(training))
+            self.network = network or build(checked, inputs, getattr(torch, dtype), training=bool(training))
             self.trace = trace(self.network, past=past) if past else self.trace_as(training)
         self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
 

@@ -7,6 +7,7 @@ vars and settings only if that gives the size at every call of the line in all o
 
 from __future__ import annotations
 
-from fwdscope.commands.annotate.writing import Annotation, Lines, annotate
+from fwdscope.commands.annotate.line_shapes import LineShapes
+from fwdscope.commands.annotate.writing import Annotation, Lines, annotate, shape_texts
 
-__all__ = ["Annotation", "Lines", "annotate"]
+__all__ = ["Annotation", "LineShapes", "Lines", "annotate", "shape_texts"]

@@ -15,8 +15,7 @@ from fwdscope.language.parser import parse
 from fwdscope.language.problems import Span, SpecError
 
 if TYPE_CHECKING:
-    from fwdscope.model import Network
-    from fwdscope.model.events import LineResult
+    from fwdscope.model.events import LineResult, StepStart
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,25 @@ class LineCall(NamedTuple):
     kept: bool | None = None
 
 
-class LineShapes:
-    """The calls of every line, by the line's place."""
+Between = Callable[[], None]
 
-    def __init__(self, checked: Checked) -> None:
+
+def _nothing() -> None:
+    """Do nothing between two lines."""
+
+
+class LineShapes:
+    """The calls of every line, by the line's place.
+
+    ``calls`` are given if a run recorded them; ``between`` is called at every line, and may raise to end it all.
+    """
+
+    def __init__(
+        self, checked: Checked, calls: Mapping[Span, tuple[LineCall, ...]] | None = None, between: Between = _nothing
+    ) -> None:
         self.checked = checked
-        self.calls = _run(checked)
+        self.between = between
+        self.calls = _run(checked, between) if calls is None else calls
 
     @cached_property
     def changed(self) -> Mapping[Span, tuple[LineCall, ...]]:
@@ -55,7 +67,7 @@ class LineShapes:
         found: dict[Span, list[LineCall]] = {}
 
         def keep(changed: Checked) -> None:
-            for span, calls in _run(changed, check_promises=False).items():
+            for span, calls in _run(changed, self.between, check_promises=False).items():
                 found.setdefault(span, []).extend(calls)
 
         run_with_vars_changed(self.checked, keep)
@@ -98,64 +110,100 @@ def _stack_heights(spec: tree.ModelSpec) -> set[str]:
     return found
 
 
-def _run(checked: Checked, check_promises: bool = True) -> dict[Span, tuple[LineCall, ...]]:
-    """Build a spec on meta, run it once more and return the calls of its lines. Raises SpecError."""
-    import torch
-
+def _run(checked: Checked, between: Between, check_promises: bool = True) -> dict[Span, tuple[LineCall, ...]]:
+    """Build a spec on meta and return the calls of its lines. Raises SpecError."""
     from fwdscope.model import build
-    from fwdscope.ops.watch import watching
+    from fwdscope.model.build import build_observed
 
-    network = build(checked, check_promises=check_promises)
-    recorder = _LineRecorder(network)
-    with torch.no_grad(), watching():
-        network(*network.example.values())
-    return {span: tuple(calls) for span, calls in recorder.calls.items()}
+    recorder = LineRecorder(checked, between)
+    if build_observed(checked, recorder, check_promises)[1]:
+        build(checked, check_promises=check_promises)  # raises them with their causes
+    return recorder.recorded()
 
 
-class _LineRecorder:
-    """Observes a network's lines and the blocks around them (:class:`fwdscope.model.events.Observer`)."""
+@dataclass
+class _Body:
+    """A running block, or the network: what its lines may name, and the shape of the line that ran last."""
 
-    def __init__(self, network: Network) -> None:
-        from fwdscope.model.modules import Body
+    sizes: tuple[tuple[str, int], ...]
+    above: Shape
 
-        self.network = network
+
+class LineRecorder:
+    """Observes the lines of a network and the blocks around them, while it is built.
+
+    Equal copies of a stack need not run (:class:`fwdscope.model.events.CopyObserver`): their calls are equal.
+    """
+
+    repeats = True
+
+    def __init__(self, checked: Checked, between: Between = _nothing) -> None:
+        from fwdscope.model.build import example_inputs
+
+        self.checked = checked
         self.calls: dict[Span, dict[LineCall, None]] = {}
-        # For each running block: the sizes that its lines may name, and the shape of its last line.
-        self.sizes: list[tuple[tuple[str, int], ...]] = []
-        self.above: list[Shape] = []
-        network.blueprint.observer = self
-        for module in network.modules():
-            if isinstance(module, Body):
-                module.register_forward_pre_hook(self._enter)
-                module.register_forward_hook(self._leave)
+        first = None if checked.spec.graph else next(iter(example_inputs(checked).values()), None)
+        # The body around each running step.
+        self._steps = [_Body(_sizes(checked.variables), shape_of(first))]
+        # How many steps run around each running line: a step that fails does not end.
+        self._depths: list[int] = []
+        self._between = between
 
-    def _enter(self, body: Any, inputs: tuple[Any, ...]) -> None:
-        named = {**body.blueprint.checked.variables, **body.settings}
-        in_order = not body.blueprint.spec.graph or body is not self.network
-        for parameter, value in zip(body.inputs, inputs, strict=False) if body is not self.network else ():
+    def recorded(self) -> dict[Span, tuple[LineCall, ...]]:
+        """The calls of each line."""
+        return {span: tuple(calls) for span, calls in self.calls.items()}
+
+    def begin(self, what: StepStart, inputs: Any) -> None:
+        """Enter a step; a block has settings and inputs of its own."""
+        template = getattr(what.module, "template", None)
+        block = getattr(template, "block", None)
+        if what.kind != "block" or template is None or block is None:
+            self._steps.append(self._steps[-1])
+            return
+        arguments, keywords = inputs
+        named = {**self.checked.variables, **dict(template.settings)}
+        given = {one.name: value for one, value in zip(block.inputs, arguments, strict=False)} | keywords
+        for name, value in given.items():
             shape = shape_of(value)
-            named |= {
-                f"{parameter.name}.shape[{i}]": size for i, size in enumerate(shape if type(shape) is tuple else ())
-            }
-        self.sizes.append(tuple((name, value) for name, value in named.items() if type(value) is int))
-        self.above.append(shape_of(inputs[0]) if inputs and in_order else None)
+            named |= {f"{name}.shape[{i}]": size for i, size in enumerate(shape if type(shape) is tuple else ())}
+        self._steps.append(_Body(_sizes(named), shape_of(arguments[0]) if arguments else None))
 
-    def _leave(self, body: Any, inputs: Any, result: Any) -> None:
-        self.sizes.pop()
-        self.above.pop()
+    def end(self, outputs: Any) -> None:
+        """Leave a step."""
+        self._steps.pop()
+
+    def line(self) -> None:
+        """Enter a line."""
+        self._between()
+        self._depths.append(len(self._steps))
 
     def line_end(self, end: LineResult, value: Any) -> None:
         """Record a call of a line."""
+        del self._steps[self._depths.pop() :]
+        body = self._steps[-1]
         shape, kept = shape_of(value), None if end.promise is None else end.promise.held
-        call = LineCall(self.sizes[-1], shape, self.above[-1], kept)
-        self.calls.setdefault(end.line.span, {})[call] = None
-        if not self.network.spec.graph:
-            self.above[-1] = shape
+        self.calls.setdefault(end.line.span, {})[LineCall(body.sizes, shape, body.above, kept)] = None
+        if not self.checked.spec.graph:
+            body.above = shape
 
-    def note(self, *_: Any, **__: Any) -> None:
-        """Ignore notes and the other events."""
+    def note(self, *_: Any) -> None:
+        """Ignore notes and rounds."""
 
-    begin = end = turn = line = note
+    turn = note
+
+    def is_repeatable(self, *_: Any) -> bool:
+        """Whatever a layer leaves behind, its copies leave behind too."""
+        return True
+
+    may_repeat = is_repeatable
+
+    def repeat(self, x: Any, result: Any, modules: Any) -> Any:
+        """A copy gives what the layer before it gave."""
+        return result
+
+
+def _sizes(named: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, value) for name, value in named.items() if type(value) is int)
 
 
 def shape_of(value: Any) -> Shape:

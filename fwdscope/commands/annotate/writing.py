@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,9 +19,10 @@ from fwdscope.language.check import Checked
 from fwdscope.language.composer import compose
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Expression, Name, TupleOrList
+from fwdscope.language.grammar import parse as parse_expression
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source, Span, width
-from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode
+from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 
 # Which lines without a promise get one: those whose shape differs from the line above, none, or every one.
 Lines = Literal["changed", "promised", "all"]
@@ -186,6 +187,29 @@ def _bracketed(source: Source) -> Iterator[Span]:
                     yield from walk(value, inside or source.text.startswith("{", node.span.start))
 
     return walk(root, False)
+
+
+def shape_texts(recorded: LineShapes, known: Mapping[str, str], varied: bool) -> dict[Span, tuple[str, str]]:
+    """The shapes of the lines without a promise, as promises would have them, each with the line's key in ``known``.
+
+    Sizes of ``known`` texts that are right stay. Others are in vars only if the vars may be ``varied`` for it, which
+    takes a run for each.
+    """
+    source, found, seen = recorded.checked.spec.source, {}, Counter[str]()
+    for line in _lines(recorded.checked.spec):
+        span, text = line.statement.span, line.statement.text
+        seen[text] += 1
+        key = f"{text} {seen[text]}"
+        calls = recorded.calls.get(span, ())
+        if not calls or line.statement.promise is not None or all(call.shape is None for call in calls):
+            continue
+        before = known.get(key)
+        earlier = Source("", before or source.text)
+        promised = parse_expression(earlier, Text(before, range(len(before)), len(before))) if before else None
+        now = tuple((call.shape, call) for call in calls)
+        changed = tuple((call.shape, call) for call in recorded.changed.get(span, ())) if varied else ()
+        found[span] = _describe((now, changed), line, promised, earlier), key
+    return found
 
 
 # One of a line's results at the calls of a run: its shape, and the call.

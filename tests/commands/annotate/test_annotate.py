@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
-from fwdscope.commands.annotate import Lines, annotate
+from fwdscope.commands.annotate import Lines, LineShapes, annotate, shape_texts
 from fwdscope.commands.annotate.sizes import KnownSize, describe_size
 from fwdscope.inspection import inspect_spec
 from fwdscope.language import tree
@@ -435,3 +435,16 @@ def test_where_the_patch_cannot_be_printed_or_is_not_read_the_exit_code_is_right
     assert unread.returncode == 1
     assert "Traceback" not in unread.stderr
     assert "Exception ignored" not in unread.stderr
+
+
+def test_texts_of_shapes_keep_what_is_right_of_earlier_ones() -> None:
+    """As hints in an editor: a line whose sizes are as they were keeps its text, without a run for each var."""
+    text = "vars: {B: 2, d: 8}\ninputs: {x: 'randn(B, 4)'}\nlayers:\n- Linear(d)\n- Linear(2 * d)\n- Linear(3)\n"
+    first = LineShapes(checked(text))
+    varied = shape_texts(first, {}, varied=True)
+    assert [shape for shape, _ in varied.values()] == ["(B, d)", "(B, 2 * d)", "(B, 3)"]
+    known = {key: shape for shape, key in varied.values()}
+    # d is another number: `d` is right as it is. The second line is another one, and the third follows no var.
+    later = LineShapes(checked(text.replace("d: 8", "d: 5").replace("2 * d", "4 * d")))
+    assert [shape for shape, _ in shape_texts(later, known, varied=False).values()] == ["(B, d)", "(2, 20)", "(B, 3)"]
+    assert [shape for shape, _ in shape_texts(later, known, varied=True).values()] == ["(B, d)", "(B, 4 * d)", "(B, 3)"]
