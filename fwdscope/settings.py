@@ -164,3 +164,9 @@ class BenchSettings(DeviceSettings):
     budget: float = MEASURE_BUDGET
     # Whether the layers are timed too.
     layers: bool = True
+    # Whether each forward is waited for before the next begins; otherwise they are queued on a GPU.
+    latency: bool = False
+    # Whether float32 products, convolutions and recurrent layers are computed in TF32, and whether cuDNN tries its
+    # algorithms; None leaves torch's settings.
+    tf32: bool | None = None
+    cudnn_benchmark: bool | None = None

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _AUTOCAST = "Run under torch.autocast in --dtype. Default: cast weights and inputs."
 _COMPILE = "Compile the model with torch.compile first."
 _CHANNELS_LAST = "Keep weights and images in channels-last memory format."
+_LATENCY = "Wait for the end of each forward before the next. Default: they are queued on a GPU, as in serving."
+_TF32 = "Compute float32 in TF32 on NVIDIA GPUs, or not. Default: torch's, which is convolutions alone."
+_CUDNN_BENCHMARK = "Let cuDNN try its algorithms for convolutions, or not. Default: torch's, which is not."
 _BATCH = "Batch size: sets the var that is the first size of the first input."
 _VARY = "Measure at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype and threads. Repeatable."
 _LAYERS = "Show the N slowest layers; 0 for all. Default: 15, and none with --vary."
@@ -58,6 +61,11 @@ def bench(
     autocast: Annotated[bool, typer.Option("--autocast", help=_AUTOCAST)] = False,
     compile_: Annotated[bool, typer.Option("--compile", help=_COMPILE)] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help=_CHANNELS_LAST)] = False,
+    tf32: Annotated[bool | None, typer.Option("--tf32/--no-tf32", help=_TF32)] = None,
+    cudnn_benchmark: Annotated[
+        bool | None, typer.Option("--cudnn-benchmark/--no-cudnn-benchmark", help=_CUDNN_BENCHMARK)
+    ] = None,
+    latency: Annotated[bool, typer.Option("--latency", help=_LATENCY)] = False,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=_BATCH)] = None,
     vary: Annotated[list[str] | None, typer.Option("--vary", metavar="NAME=VALUES", help=_VARY)] = None,
@@ -97,6 +105,7 @@ def bench(
         device=device, dtype=dtype, autocast=autocast, compiled=compile_, channels_last=channels_last,
         threads=threads, seed=seed, weights=weights, warmup=warmup, repeats=repeats, precision=precision / 100,
         budget=budget, layers=not no_layers and (not vary or layers is not None),
+        latency=latency, tf32=tf32, cudnn_benchmark=cudnn_benchmark,
     )  # fmt: skip
     shown = _DEFAULT_LAYERS if layers is None else layers or None
 
@@ -279,6 +288,12 @@ def _command_line(request: BenchRequest) -> str:
         "--batch": batch,
         "--compile": settings.compiled,
         "--channels-last": settings.channels_last,
+        "--latency": settings.latency,
+        **{
+            f"--{'' if value else 'no-'}{name}": True
+            for name, value in (("tf32", settings.tf32), ("cudnn-benchmark", settings.cudnn_benchmark))
+            if value is not None
+        },
         "--precision": f"{100 * settings.precision:g}" if "precision" in changed else None,
     }
     return f"fwdscope bench {command_line(target, options)}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from fwdscope import disk
 from fwdscope.device import host
+from fwdscope.device.nvml import nvml
 from fwdscope.errors import InputError
 
 
@@ -27,6 +30,9 @@ class LocalDevice:
     # Bytes in all, and free now (on the CPU: without swapping). None if not known.
     memory: int | None
     free: int | None
+    # What its driver calls it, and what it is besides its name: multiprocessors and compute capability. CUDA alone.
+    uuid: str = ""
+    form: str = ""
 
     @property
     def kind(self) -> str:
@@ -51,6 +57,8 @@ class Computer:
     lib: Torch = torch  # type: ignore[assignment]
     memory: Callable[[], host.HostMemory] = host.memory
     processor: Callable[[], str] = host.processor
+    # Bytes in all and free on a GPU, by torch's properties of it, as its driver says without a context.
+    driver: Callable[[Any], tuple[int, int] | None] = lambda one: _driver_memory(one)
 
 
 THIS = Computer()
@@ -59,11 +67,10 @@ THIS = Computer()
 def devices(computer: Computer = THIS, free: bool = True) -> tuple[LocalDevice, ...]:
     """All devices of this computer, the CPU first, then GPUs in torch's order.
 
-    Reading the free memory of a CUDA device creates a context on it, which takes time and memory; ``free=False`` does
-    not.
+    What is free on a CUDA device is what its driver says, since torch would create a context on it to know that.
     """
     memory, name = computer.memory(), computer.processor()
-    found = [LocalDevice("cpu", name, memory.total, memory.free), *_cuda(computer.lib, free)]
+    found = [LocalDevice("cpu", name, memory.total, memory.free), *_cuda(computer, free)]
     if computer.lib.backends.mps.is_available():
         # Unified memory, as far as Metal recommends to use it.
         found.append(LocalDevice("mps", name, memory.total, _mps_free(computer)))
@@ -107,17 +114,52 @@ def preferred(computer: Computer = THIS) -> LocalDevice:
     return find(next(kind for kind in ("cuda", "mps", "cpu") if kind in kinds), computer)
 
 
-def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
+def _cuda(computer: Computer, free: bool) -> list[LocalDevice]:
     """Each CUDA GPU; none if CUDA cannot be initialised, since the CPU still works."""
+    cuda = computer.lib.cuda
     try:
-        count = lib.cuda.device_count() if lib.cuda.is_available() else 0
-        properties = [lib.cuda.get_device_properties(index) for index in range(count)]
+        count = cuda.device_count() if cuda.is_available() else 0
+        properties = [cuda.get_device_properties(index) for index in range(count)]
     except RuntimeError:
         return []
     return [
-        LocalDevice(f"cuda:{i}", str(one.name), int(one.total_memory), _cuda_free(lib, i) if free else None)
+        LocalDevice(
+            f"cuda:{i}",
+            str(one.name),
+            int(one.total_memory),
+            _free_by_driver(computer, one) if free else None,
+            str(getattr(one, "uuid", "")),
+            f"{one.multi_processor_count} SMs, {one.major}.{one.minor}",
+        )
         for i, one in enumerate(properties)
     ]
+
+
+def _free_by_driver(computer: Computer, properties: Any) -> int | None:
+    """What the driver says is free; None if it tells of more memory than torch does, as of a GPU that is split."""
+    known = computer.driver(properties)
+    return known[1] if known and abs(known[0] / properties.total_memory - 1) < _SAME_MEMORY else None
+
+
+# The share by which the driver's and torch's figures of a GPU's memory differ.
+_SAME_MEMORY = 0.05
+
+
+def _driver_memory(properties: Any, root: Path = Path("/")) -> tuple[int, int] | None:
+    """NVIDIA's driver tells it by NVML, AMD's in files of Linux."""
+    gpu = library.gpu(str(getattr(properties, "uuid", ""))) if (library := nvml()) else None
+    if gpu is not None:
+        return gpu.memory()
+    bus = getattr(properties, "pci_bus_id", None)
+    if bus is None:
+        return None
+    place = f"{properties.pci_domain_id:04x}:{bus:02x}:{properties.pci_device_id:02x}.0"
+    folder = root / "sys/bus/pci/devices" / place
+    try:
+        total, used = (int(disk.read_text(folder / f"mem_info_vram_{name}")) for name in ("total", "used"))
+    except (OSError, ValueError):
+        return None
+    return total, total - used
 
 
 def _cuda_free(lib: Torch, index: int) -> int | None:

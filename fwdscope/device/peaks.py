@@ -26,8 +26,10 @@ from fwdscope import disk
 from fwdscope.cache import cache_folder
 from fwdscope.device import host
 from fwdscope.device.local import LocalDevice, find
+from fwdscope.device.nvml import device_state
+from fwdscope.device.precision import convolutions_in_tf32, in_precision, products_in_tf32
 from fwdscope.device.table import published
-from fwdscope.report import Peaks
+from fwdscope.report import DeviceState, Peaks
 
 # Seconds for one figure; a repeat that began within them is finished.
 BUDGET = 0.5
@@ -61,7 +63,7 @@ def find_peaks(device: LocalDevice | str, dtype: str, remeasure: bool = False, g
     no such device.
     """
     device, gauge = find(device) if isinstance(device, str) else device, gauge or Gauge()
-    known = published(device.name) if is_published(device) and not remeasure else None
+    known = published(device.name, device.memory) if is_published(device) and not remeasure else None
     if known is None:
         if remeasure:
             forget(device, gauge)
@@ -70,20 +72,21 @@ def find_peaks(device: LocalDevice | str, dtype: str, remeasure: bool = False, g
     published_peaks = replace(known.peaks(dtype), memory=device.memory)
     if dtype != "float32":
         return published_peaks
-    products = known.tf32 if _products_in_tf32() and known.tf32 else published_peaks.flops
-    return replace(published_peaks, flops=products, convolution_flops=known.tf32 if _convolutions_in_tf32() else None)
+    products = known.tf32 if products_in_tf32() and known.tf32 else published_peaks.flops
+    return replace(published_peaks, flops=products, convolution_flops=known.tf32 if convolutions_in_tf32() else None)
 
 
 def is_published(device: LocalDevice) -> bool:
     """Whether the table has figures of a device. It has none of CPUs, and Apple's GPUs report no name."""
-    return device.kind == "cuda" and published(device.name) is not None
+    return device.kind == "cuda" and published(device.name, device.memory) is not None
 
 
 def measure_peaks(device: LocalDevice | str, dtype: str, gauge: Gauge | None = None, exceeded: bool = False) -> Peaks:
     """The measured peaks of a local device, cached or measured now; None for what it cannot do.
 
-    They are cached in :func:`cache_file` by the device's name, torch's version and the number of threads. After a
-    network ``exceeded`` them, those older than ten minutes are measured again, and never get lower.
+    They are cached in :func:`cache_file` by the device's name, torch's version and the number of threads; a GPU's also
+    by its memory, multiprocessors and power limit. After a network ``exceeded`` them, those older than ten minutes are
+    measured again, and never get lower.
     """
     device, gauge = find(device) if isinstance(device, str) else device, gauge or Gauge()
     on_cuda = partial(torch.cuda.synchronize, device.device)
@@ -105,10 +108,10 @@ def measure_peaks(device: LocalDevice | str, dtype: str, gauge: Gauge | None = N
         return new.rate
 
     tf32 = dtype == "float32" and device.kind == "cuda" and gauge.has_tf32(device)
-    name = "tf32" if tf32 and _products_in_tf32() else dtype
+    name = "tf32" if tf32 and products_in_tf32() else dtype
     flops = figure(name, lambda: gauge.product(device, dtype, timer))
     convolutions = None
-    if tf32 and _convolutions_in_tf32():
+    if tf32 and convolutions_in_tf32():
         convolutions = figure("tf32", lambda: _in_tf32(lambda: gauge.product(device, dtype, timer)))
     if device.kind == "cpu":
         # oneDNN's convolutions use wider instructions than some libraries' matrix products.
@@ -241,37 +244,14 @@ def _room(device: LocalDevice) -> float:
     return (device.free if device.free is not None else 2 * 1024**3) * _SHARE
 
 
-# --- TF32 ------------------------------------------------------------------------------------------------------------
-
-# torch 2.9 has a setting for each operator; where they differ, reading the older common one fails.
-
-
-def _products_in_tf32() -> bool:
-    """Whether torch computes float32 matrix products in TF32, which is off by default."""
-    precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
-    return precision == "tf32" if precision is not None else torch.get_float32_matmul_precision() != "highest"
-
-
-def _convolutions_in_tf32() -> bool:
-    """Whether cuDNN computes float32 convolutions in TF32, which is on by default."""
-    precision = getattr(getattr(torch.backends.cudnn, "conv", None), "fp32_precision", None)
-    return bool(precision == "tf32" if precision is not None else torch.backends.cudnn.allow_tf32)
-
-
 def _has_tf32(device: LocalDevice) -> bool:
     # From compute capability 8 on; ROCm's numbers mean something else.
     return torch.version.cuda is not None and torch.cuda.get_device_capability(device.device)[0] >= 8
 
 
 def _in_tf32(run: Callable[[], float | None]) -> float | None:
-    matmul = torch.backends.cuda.matmul
-    name = "fp32_precision" if hasattr(matmul, "fp32_precision") else "allow_tf32"
-    before = getattr(matmul, name)
-    setattr(matmul, name, "tf32" if name == "fp32_precision" else True)
-    try:
+    with in_precision(tf32=True):
         return run()
-    finally:
-        setattr(matmul, name, before)
 
 
 # --- cache -----------------------------------------------------------------------------------------------------------
@@ -315,6 +295,7 @@ class Gauge:
     # Seconds since 1970.
     now: Callable[[], float] = time.time
     threads: Callable[[], int] = torch.get_num_threads
+    state: Callable[[str], DeviceState | None] = device_state
     torch_version: str = torch.__version__
     file: Path | None = field(default_factory=cache_file)
     # Seconds for which a figure is good that was measured while other programs ran.
@@ -322,8 +303,14 @@ class Gauge:
 
 
 def _key(device: LocalDevice, gauge: Gauge) -> str:
-    threads = f", {gauge.threads()} threads" if device.kind == "cpu" else ""
-    return f"{device.name}, torch {gauge.torch_version}{threads}"
+    facts = [device.name, f"torch {gauge.torch_version}"]
+    if device.kind == "cpu":
+        facts.append(f"{gauge.threads()} threads")
+    if device.kind == "cuda":
+        state = gauge.state(device.uuid)
+        limit = f"{state.power_limit:.0f} W" if state and state.power_limit else ""
+        facts += filter(None, [f"{(device.memory or 0) >> 20} MiB", device.form, limit])
+    return ", ".join(facts)
 
 
 def _read_cache(file: Path | None) -> dict[str, dict[str, _Figure]]:

@@ -150,13 +150,20 @@ def accelerators_in(text: str) -> tuple[Accelerator, int]:
         return accelerator(several["name"]), int(several["number"])
 
 
-def published(torch_name: str) -> Accelerator | None:
-    """The device with this name in torch; None if the table does not have exactly this one.
+def published(torch_name: str, memory: int | None = None) -> Accelerator | None:
+    """The device with this name in torch, and about this memory; None if the table does not have exactly this one.
 
-    A ``Laptop GPU``, a ``Ti`` or a slice of a GPU is another device than the one with the shorter name.
+    A ``Laptop GPU``, a ``Ti`` or a slice of a GPU is another device than the one with the shorter name; so is one with
+    less memory, as an RTX 3060 of 8 GB, whose memory is slower too.
     """
     asked = _words(torch_name)
-    return next((one for one in accelerators() if one.torch_name and _words(one.torch_name) == asked), None)
+    found = [one for one in accelerators() if one.torch_name and _words(one.torch_name) == asked]
+    return next((one for one in found if not (memory and one.memory) or _is_near(memory, one.memory)), None)
+
+
+def _is_near(memory: int, nominal: int) -> bool:
+    # 80 GB of HBM are 79.2 GiB for torch, 6 % more; error correction takes up to 7 % of others.
+    return abs(memory / nominal - 1) < 0.15
 
 
 # Words that name another device of the same generation.

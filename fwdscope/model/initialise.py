@@ -29,16 +29,17 @@ def materialise(
     """Give a network built on meta its weights on a device.
 
     Layers are initialised by torch, Parameters and Buffers of the file by their expressions, then the spec's ``init``
-    applies. Tied weights stay tied. The caller will fill the tensors of the ``state_dict`` named in ``given``: layers
-    that have no others are left empty. torch's generators are left as they were.
+    applies: on the CPU, so that a seed gives the same weights on every device. Tied weights stay tied. The caller will
+    fill the tensors of the ``state_dict`` named in ``given``: layers that have no others are left empty. torch's
+    generators are left as they were.
     """
     device, blueprint = torch.device(device), network.blueprint
     own = network.state_dict(keep_vars=True)
     filled = {id(own[name]) for name in given}
     given = {name for name, tensor in own.items() if id(tensor) in filled}  # with all that they are tied to
     with seed_generators(device, seed), preserve_ties(network), torch.no_grad(), torch_default_dtype(blueprint.dtype):
-        network.to_empty(device=device)
-        blueprint.device = device
+        network.to_empty(device="cpu")
+        blueprint.device = torch.device("cpu")
         for path, module in network.named_modules():
             groups = (module.named_parameters, module.named_buffers)
             if given and given.issuperset(n for named in groups for n, _ in named(path, remove_duplicate=False)):
@@ -58,6 +59,8 @@ def materialise(
             for path, _, tensor in tensors:
                 if path not in given:
                     fill(tensor, *arguments, **keywords)
+        network.to(device)
+        blueprint.device = device
     return network
 
 

@@ -10,7 +10,7 @@ from fwdscope.printable import printable
 from fwdscope.render.estimates import SOURCES, byte_rate
 from fwdscope.render.lines import MAX_PROSE, Line, hanging, next_steps, pad, paragraph, write
 from fwdscope.render.rows import again, described
-from fwdscope.render.summary import kept
+from fwdscope.render.summary import arithmetic_of, kept, state_of
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
 from fwdscope.report.generation import items, sequences
@@ -77,6 +77,7 @@ def facts_of(run: Run) -> list[str]:
     name = "" if run.device_name in ("", run.device) else f" ({printable(run.device_name)})"
     facts = [f"{run.device}{name}", f"{run.dtype}{how}"]
     facts += [units.plural(run.threads, "thread")] if run.threads else []
+    facts += arithmetic_of(run)
     facts += ["compiled"] * run.compiled + ["channels last"] * run.channels_last
     weights = f"weights from {printable(run.weights)}" if run.weights else f"seed {run.seed}"
     return [*facts, "evaluation", weights]
@@ -104,19 +105,32 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
     if run.processes:
         ends = " to ".join(map(units.seconds, (min(run.processes), max(run.processes))))
         yield from _labelled("processes", f"{len(run.processes)}, p10 {ends}", width, "dim")
+    if run.repeats_are == "queued" or run.other_latency:
+        queued, alone = "queued one behind another", "waited for, one at a time"
+        how, other = (queued, alone) if run.repeats_are == "queued" else (alone, queued)
+        text = f"forwards are {how}" + (f"; {other}: {units.seconds(run.other_latency)}" if run.other_latency else "")
+        yield from _labelled("", text, width, "dim")
     yield from _arithmetic(report, run, latency, width)
     if report.past:
         yield from _traffic(report, run, latency, width)
         yield from _labelled("cache", "  ·  ".join(kept(report)), width)
-    if run.peak_memory is not None:
-        yield from _labelled("memory", f"{units.byte_size(run.peak_memory)} peak (measured)", width)
-    elif report.totals.peak_memory is not None:
-        yield from _labelled("memory", f"{units.byte_size(report.totals.peak_memory)} peak (estimated)", width, "dim")
+    yield from _device(report, run, width)
     if run.layers_latency:
         part = run.layers_latency / latency.median
         yield from _labelled(
             "layers", f"sum {units.seconds(run.layers_latency)}, {100 * part:.1f} % of the whole", width
         )
+
+
+def _device(report: Report, run: Run, width: int) -> Iterator[Line]:
+    """Its memory, and its state while it worked."""
+    if run.peak_memory is not None:
+        held = f", {units.byte_size(run.reserved_memory)} reserved" if run.reserved_memory else ""
+        yield from _labelled("memory", f"{units.byte_size(run.peak_memory)} peak (measured){held}", width)
+    elif report.totals.peak_memory is not None:
+        yield from _labelled("memory", f"{units.byte_size(report.totals.peak_memory)} peak (estimated)", width, "dim")
+    if run.state is not None:
+        yield from _labelled("device", "  ·  ".join(state_of(run.state)), width, BAD if run.state.slowed_by else "")
 
 
 def _labelled(label: str, text: str, width: int, style: str = "") -> Iterator[Line]:

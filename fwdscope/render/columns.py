@@ -148,9 +148,14 @@ def _times_cells(figure: str, beside: str | None = None) -> Cells:
     def cells(rows: Sequence[ShownRow]) -> list[Cell]:
         amounts, others = ([s.amount(FIGURES[name]) for s in rows if name] for name in (figure, beside))
         texts = units.shared_seconds([amount or 0.0 for amount in (*amounts, *others)])[: len(rows)]
+        if figure == "latency":
+            texts = [
+                f"< {units.seconds(s.noise)}" if amount is not None and amount < s.noise else text
+                for s, amount, text in zip(rows, amounts, texts, strict=False)
+            ]
         return [
             _unknown(shown) if amount is None else Cell(text if amount or figure == "latency" else "")
-            for shown, amount, text in zip(rows, amounts, texts, strict=True)
+            for shown, amount, text in zip(rows, amounts, texts, strict=False)
         ]
 
     return cells

@@ -64,7 +64,20 @@ _SEVERAL = {
 
 
 # Settings of a run.
-_SETTINGS = ("device", "device_name", "dtype", "precision", "threads", "compiled", "channels_last", "batch")
+_SETTINGS = (
+    "device",
+    "device_name",
+    "dtype",
+    "precision",
+    "threads",
+    "compiled",
+    "channels_last",
+    "batch",
+    "tf32",
+    "cudnn_benchmark",
+    "repeats_are",
+    "other_latency",
+)
 
 
 def record(row: LayerRow) -> dict[str, Any]:

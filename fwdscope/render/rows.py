@@ -148,6 +148,8 @@ class ShownRow(NamedTuple):
     roof: Roofline | None = None
     # In a flat list, a row is named by its path and its figures are those of all equal rows together.
     flat: bool = False
+    # Seconds below which the clock does not know the time of its calls.
+    noise: float = 0.0
 
     def amount(self, figure: RowFigure) -> float | None:
         """The value of a figure to show; None if it is not known."""
@@ -200,12 +202,14 @@ def view(report: Report, depth: int | None = None, sort: str | None = None, top:
     measure, whole = next(((name, value) for name, value in sums if value), ("params", None))
     peaks = report.run.peaks if report.run else None
     broken, broke = _first_broken(report, shown_depth)
+    noise = (report.run.clock_noise if report.run else None) or 0.0
 
     def shown(row: LayerRow, level: int, times: int) -> ShownRow:
         value = FIGURES[measure].of(row)
         share = value * times / whole if whole and value is not None else None
         roof = roofline(row, peaks) if peaks is not None else None
-        return ShownRow(row, level, times, share, broke if row is broken else "", roof, flat)
+        within = noise * row.calls * (times if flat else 1)
+        return ShownRow(row, level, times, share, broke if row is broken else "", roof, flat, within)
 
     every = list(zip(rows, multiplicities(rows), strict=True))
     if not flat:

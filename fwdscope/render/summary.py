@@ -25,7 +25,17 @@ from fwdscope.render.rows import (
     named,
 )
 from fwdscope.render.training import parts_of_peak
-from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, multiplicities, parents
+from fwdscope.report import (
+    CONVENTION,
+    ActivationStats,
+    DeviceState,
+    Promise,
+    Report,
+    Run,
+    TensorInfo,
+    multiplicities,
+    parents,
+)
 from fwdscope.report.generation import bytes_a_position, bytes_kept, items
 from fwdscope.report.roofline import utilisation, whole_time
 
@@ -158,6 +168,22 @@ def kept(report: Report) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def arithmetic_of(run: Run) -> list[str]:
+    """How a CUDA device computed float32, and whether cuDNN tried its algorithms."""
+    words = {"on": "TF32", "products": "TF32 in products", "convolutions": "TF32 in convolutions", "off": "no TF32"}
+    is_float32 = run.dtype == "float32" and run.precision != "autocast"
+    return [words[run.tf32 or "off"]] * bool(run.tf32 and is_float32) + ["cudnn.benchmark"] * bool(run.cudnn_benchmark)
+
+
+def state_of(state: DeviceState) -> list[str]:
+    """The clock, power and temperature of a GPU at work, and its driver."""
+    pairs = ((state.clock, state.max_clock, "MHz"), (state.power, state.power_limit, "W"))
+    texts = [f"{now:,.0f}{f' of {most:,.0f}' if most else ''} {unit}" for now, most, unit in pairs if now is not None]
+    texts += [f"{state.temperature} °C"] if state.temperature is not None else []
+    texts += [f"slowed by {', '.join(state.slowed_by)}"] if state.slowed_by else []
+    return [*texts, *([f"driver {printable(state.driver)}"] if state.driver else [])]
+
+
 def ran_on(report: Report) -> tuple[str, ...]:
     """How it was run: ``AMD EPYC 9V74``, ``2 threads``, ``eval``, ``seed 0``, ``weights initialised``."""
     run = report.run
@@ -173,9 +199,11 @@ def ran_on(report: Report) -> tuple[str, ...]:
         ways.get(run.precision or "", ""),
         "compiled" if run.compiled else "",
         "channels last" if run.channels_last else "",
+        *arithmetic_of(run),
         run.mode,
         f"seed {run.seed}",
         weights,
+        *(state_of(run.state) if run.state else ()),
     )
     return tuple(filter(None, facts))
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from statistics import NormalDist
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from fwdscope.display import Paged, drawn
 from fwdscope.errors import InputError
@@ -378,6 +378,25 @@ class Peaks:
     cache: int | None = None
 
 
+# What float32 is computed in TF32, in 10 bits of mantissa: products and convolutions, one of them, or neither.
+Tf32: TypeAlias = Literal["on", "products", "convolutions", "off"]
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """What a GPU's driver tells of it while it works; None if not known."""
+
+    driver: str | None = None
+    # Of the multiprocessors, in MHz; power in watts; degrees Celsius.
+    clock: int | None = None
+    max_clock: int | None = None
+    power: float | None = None
+    power_limit: float | None = None
+    temperature: int | None = None
+    # What holds its clock down: ``power cap``, ``heat``.
+    slowed_by: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class NonFinite:
     """The first step with NaN or infinity in its output, and the statistics of its inputs."""
@@ -426,6 +445,16 @@ class Run:
     notes: tuple[str, ...] = ()
     # The 10th percentile of each process, if several measured it one after the other; ``latency`` has all their times.
     processes: tuple[Seconds, ...] = ()
+    # Of CUDA devices: what float32 is computed in TF32, and whether cuDNN tries its algorithms.
+    tf32: Tf32 | None = None
+    cudnn_benchmark: bool | None = None
+    # Whether forwards are queued one behind another, so that a time is that from one's end to the next's, or each waits
+    # until the one before is done; and the median the other way, of an asynchronous device.
+    repeats_are: Literal["queued", "alone"] = "alone"
+    other_latency: Seconds | None = None
+    # The device while it worked, and the most bytes that its allocator held, with what is lost between tensors.
+    state: DeviceState | None = None
+    reserved_memory: int | None = None
 
 
 @dataclass(frozen=True)

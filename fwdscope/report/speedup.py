@@ -24,6 +24,9 @@ LEAST = 3
 # numbers lie in memory; of several processes, by when they ran; and of single ones, which do not show how they differ.
 FLOORS = {"rounds": 0.01, "processes": 0.05, "repeats": 0.25}
 
+# The share by which clocks and power limits are the same.
+SAME_STATE = 0.03
+
 Answer: TypeAlias = Literal["faster", "slower", "cannot tell"]
 Interval: TypeAlias = tuple[float, float]
 
@@ -168,6 +171,17 @@ def differences(before: Report, now: Report, words: tuple[str, str] = ("then", "
         ("threads", old.threads, new.threads),
         ("compiled", old.compiled, new.compiled),
         ("channels last", old.channels_last, new.channels_last),
+        ("TF32", old.tf32, new.tf32),
+        ("cudnn.benchmark", old.cudnn_benchmark, new.cudnn_benchmark),
+        ("forwards", old.repeats_are, new.repeats_are),
         ("torch", before.environment.torch, now.environment.torch),
     ]
+    if old.state and new.state:
+        facts.append(("driver", old.state.driver, new.state.driver))
+        for what, unit, was, is_ in (
+            ("clock", "MHz", old.state.clock, new.state.clock),
+            ("power limit", "W", old.state.power_limit, new.state.power_limit),
+        ):
+            if was and is_ and abs(is_ / was - 1) > SAME_STATE:
+                facts.append((what, f"{was:,.0f} {unit}", f"{is_:,.0f} {unit}"))
     return tuple(f"{what} {was} {words[0]}, {is_} {words[1]}" for what, was, is_ in facts if was != is_)

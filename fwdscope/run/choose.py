@@ -9,6 +9,8 @@ from fwdscope.settings import RUN_BUDGET, RunError, RunSettings
 from fwdscope.trace import Node
 from fwdscope.units import byte_size
 
+# What a run that was not asked for leaves free besides what is counted: a share of that, and bytes.
+_ROOM, _ROOM_BYTES = {"cpu": 0.0, "cuda": 0.2, "mps": 0.2}, 2**27
 # A slow device. What is quick even there needs no measurement of the one that is here.
 _SLOW = Peaks("", "", 1e10, 2e9, None, "measured")
 
@@ -30,10 +32,11 @@ def choose_device(settings: RunSettings, report: Report, root: Node) -> tuple[Lo
         return find_device(settings.device), ""
     device, totals = preferred(), report.totals
     memory = totals.peak_memory or totals.param_bytes + totals.buffer_bytes
-    if device.free is not None and memory > device.free:
+    room = _ROOM[device.kind] * memory + _ROOM_BYTES
+    if device.free is not None and memory + room > device.free:
         return None, (
-            f"not run: it needs {byte_size(memory)}, more than {device.device} has free; "
-            f"--device {device.kind} shows both"
+            f"not run: it needs {byte_size(memory)} and some room, and {device.device} has {byte_size(device.free)} "
+            f"free; --device {device.kind} runs it if it fits"
         )
     work = Work.of(root)
     seconds = estimate_run(work, totals, _SLOW, device.kind, settings)

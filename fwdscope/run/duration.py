@@ -17,13 +17,13 @@ from fwdscope.report import Peaks, Totals
 from fwdscope.run.latency import BUDGET
 from fwdscope.settings import RunSettings
 from fwdscope.timing.layers import PASSES
-from fwdscope.timing.sampling import MIN_REPEATS_OVER_BUDGET
+from fwdscope.timing.sampling import MIN_REPEATS_OVER_BUDGET, WARM_SECONDS
 from fwdscope.trace import Node
 
 # Seconds for each figure of a device.
 _MEASURED = 0.03
-# Parameters that are initialised in a second, which only one core does, and seconds to launch an operator.
-_INITIALISED = {"cpu": 1.65e8, "cuda": 5e8, "mps": 2e8}
+# Parameters that are initialised in a second, which one core of the CPU does, and seconds to launch an operator.
+_INITIALISED = 1.65e8
 _LAUNCH = {"cpu": 6e-6, "cuda": 2e-5, "mps": 4e-5}
 # Seconds for an operator that is observed, and to write it into the graph that is timed.
 _OBSERVED = 2e-4
@@ -89,11 +89,12 @@ def estimate_run(work: Work, totals: Totals, speeds: Peaks, kind: str, settings:
         + (0.3 * work.operands + 0.9 * work.moved) / moved
         + _LAUNCH[kind] * work.operators
     )
-    seconds = _LEAST + (totals.params + totals.buffers) / _INITIALISED[kind] + forward + _OBSERVED * work.operators
+    seconds = _LEAST + (totals.params + totals.buffers) / _INITIALISED + forward + _OBSERVED * work.operators
     if settings.stats:
         seconds += _READS_OF_STATISTICS * (totals.bytes_written or 0) / moved
     if settings.latency:
         # The graph, two to warm up, the repeats and the peak memory; one to warm up and the passes over the layers.
+        seconds += WARM_SECONDS if kind == "cuda" else 0.0
         within = BUDGET / forward if forward else PASSES
         repeats = min(PASSES, max(MIN_REPEATS_OVER_BUDGET, within - 1))
         seconds += (4 + repeats + 1 + min(PASSES, max(1, within))) * forward + _OBSERVED * work.operators

@@ -41,23 +41,23 @@ class ModuleCall(NamedTuple):
 def real_inputs(network: Network, feeds: Mapping[str, Feed], device: torch.device) -> dict[str, Tensor]:
     """The inputs of a spec on a device, in the file's order.
 
-    Where ``--input`` gives only a shape, its values are drawn from those that the spec's expression makes, so that
-    token ids stay within the vocabulary. torch's generator chooses them.
+    They are made on the CPU, so that a seed gives the same on every device. Where ``--input`` gives only a shape, its
+    values are drawn from those that the spec's expression makes, so that token ids stay within the vocabulary. torch's
+    generator chooses them.
     """
     with torch_default_dtype(network.blueprint.dtype), torch.no_grad():
-        made = example_inputs(network.blueprint.checked, str(device))
+        made = example_inputs(network.blueprint.checked, "cpu")
         for name, tensor in made.items():
             if name not in feeds:
                 continue
             shape, dtype = feeds[name].shape, network.example[name].dtype
             if (values := feeds[name].read_tensor()) is not None:
-                made[name] = values.to(tensor.device)
+                made[name] = values
             elif not tensor.numel():
-                made[name] = torch.zeros(shape, dtype=dtype, device=tensor.device)
+                made[name] = torch.zeros(shape, dtype=dtype)
             else:
-                places = torch.randint(0, tensor.numel(), shape, device=tensor.device)
-                made[name] = tensor.flatten()[places].to(dtype)
-        return made
+                made[name] = tensor.flatten()[torch.randint(0, tensor.numel(), shape)].to(dtype)
+        return {name: tensor.to(device) for name, tensor in made.items()}
 
 
 @contextlib.contextmanager

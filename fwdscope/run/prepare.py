@@ -13,7 +13,7 @@ from fwdscope.model.process_state import seed_generators
 from fwdscope.report import LayerRow, Report
 from fwdscope.report.throughput import batch_of
 from fwdscope.run.context import out_of_memory_as_run_error
-from fwdscope.run.memory_guard import check_memory
+from fwdscope.run.memory_guard import check_memory, needed
 from fwdscope.run.placement import ModuleCall
 from fwdscope.run.subject import Subject
 from fwdscope.run.weights import Weights, match_weights
@@ -38,6 +38,7 @@ class Prepared:
     device: LocalDevice
     weights: Weights
     batch: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def place(self) -> torch.device:
@@ -47,19 +48,24 @@ class Prepared:
 
 @contextlib.contextmanager
 def prepared(
-    subject: Subject, report: Report, device: LocalDevice, settings: DeviceSettings, copied: bool
+    subject: Subject,
+    report: Report,
+    device: LocalDevice,
+    settings: DeviceSettings,
+    copied: bool,
+    stats: bool = False,
 ) -> Iterator[Prepared]:
     """Take a subject to a device; torch's generators stay seeded inside.
 
-    ``copied``: a module is to change, so that a copy of it is taken. Raises RunError where the weights of a file do not
-    fit or the device has no room.
+    ``copied``: a module is to change, so that a copy of it is taken; ``stats``: statistics will be computed. Raises
+    RunError where the weights of a file do not fit or the device has no room.
     """
     place = torch.device(device.device)
     module = unwrapped(subject.call.module)
     weights = match_weights(settings.weights, module, settings.partial) if settings.weights else Weights()
     batch = batch_of(report)
-    memory = subject.memory_to_allocate(place, copied or bool(weights.tensors))
-    check_memory(memory, report.totals, device, batch, subject.peak_by_batch)
+    need = needed(subject, report, place, copied or bool(weights.tensors), stats)
+    note = check_memory(need, subject, report, device, batch)
     # Before the network leaves meta, where torch separates tensors that are tied.
     rows = rows_with_nodes(subject.trace_every_copy())
     with seed_generators(place, settings.seed), out_of_memory_as_run_error():
@@ -67,4 +73,4 @@ def prepared(
         with subject.placed(place, settings.seed, weights.tensors, copied) as call:
             device = replace(device, free=free_memory(place))
             settings.on_progress(f"running on {device.device}")
-            yield Prepared(subject, report, rows, call, device, weights, batch)
+            yield Prepared(subject, report, rows, call, device, weights, batch, (note,) if note else ())

@@ -13,7 +13,7 @@ from fwdscope.run.choose import choose_device
 from fwdscope.run.exceeded import check_against_peak
 from fwdscope.run.explain import explained_strips
 from fwdscope.run.forward import ObservedForward, observe
-from fwdscope.run.latency import Times, time_forward
+from fwdscope.run.latency import Times, how_computed, time_forward
 from fwdscope.run.prepare import Prepared, prepared
 from fwdscope.run.show import picture_of, wanted_output
 from fwdscope.run.strips import wanted_strips
@@ -36,7 +36,10 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
             return replace(report, notes=(*report.notes, note)), None
         shows_all = settings.show == SHOW_ALL
         wanted = wanted_output(settings.show, report) if settings.show and not shows_all else None
-        with without_compiling(), prepared(subject, report, device, settings, copied=settings.train) as ready:
+        with (
+            without_compiling(),
+            prepared(subject, report, device, settings, copied=settings.train, stats=settings.stats) as ready,
+        ):
             strips = wanted_strips(report, ready.rows, settings.depth, ready.batch) if shows_all else None
             forward = observe(ready, settings.stats, wanted, strips)
             times = Times(tuple(row for row, _ in forward.rows))
@@ -63,7 +66,12 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
         peaks=peaks,
         threads=torch.get_num_threads() if device.kind == "cpu" else None,
         batch=ready.batch,
-        notes=(*ready.weights.notes, *times.notes, *_note_on_scratch(report, device.kind)),
+        notes=(*ready.notes, *ready.weights.notes, *times.notes, *_note_on_scratch(report, device.kind)),
+        clock_noise=times.noise,
+        reserved_memory=times.reserved_memory,
+        repeats_are="queued" if times.queued else "alone",
+        state=times.state,
+        **how_computed(device),
     )
     report = replace(with_run(ready, forward, times.rows, run), strips=shown)
     if times.interrupted:

@@ -22,11 +22,18 @@ from fwdscope.run.histograms import BINS, as_real, counts_of, histogram_of, merg
 # Elements of a slice, so that its copies stay in the cache of a CPU, and small in the memory of a device.
 _CPU_SLICE = 1 << 18
 _DEVICE_SLICE = 1 << 22
+# Arrays of a slice that are there at once: the values in float64, a mask of them, and a result.
+_ARRAYS = 3
 # Figures of a slice: elements, finite ones, NaNs, zeros, min, max, scale, shift, (mean - shift) / scale, variance /
 # scale². The shift is that of all slices of a tensor.
 _FIGURES = 10
 # Places of an item, and items, that the difference of items is estimated from.
 _PLACES, _ITEMS = 1024, 64
+
+
+def scratch_bytes(elements: int, on_cpu: bool) -> int:
+    """Bytes that the figures of a tensor take while they are computed."""
+    return _ARRAYS * torch.float64.itemsize * min(elements, _CPU_SLICE if on_cpu else _DEVICE_SLICE)
 
 
 class Collector:

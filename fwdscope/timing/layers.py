@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,13 +26,15 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.straight import NotStraight, straight
 from fwdscope.report import LayerRow, multiplicities, parents
 from fwdscope.timing.clock import Clock, clock_for, empty_pair
-from fwdscope.timing.stopwatch import STRETCH, LaunchDelays, Stopwatch
+from fwdscope.timing.stopwatch import LaunchDelays, Stopwatch
 from fwdscope.trace import Node
 from fwdscope.trace.module import hook_modules
 from fwdscope.trace.network import hook_composites
 from fwdscope.trace.parameters import named_modules
 
 PASSES = 5
+# Passes that are not counted since they show where the host launches too late.
+SETTLING = 3
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,28 @@ class LayerTimes:
     interrupted: bool = False
     # Seconds below which the time of a call is not known.
     noise: float = 0.0
+    # Steps whose times have launching in them: they launch more than the device queues, or wait for it.
+    exposed: frozenset[StepKey] = frozenset()
 
     def of(self, keys: Sequence[StepKey]) -> tuple[float, ...]:
         """Seconds of some steps together in each pass; empty if none of them was timed."""
         if not any(key in times for times in self.passes for key in keys):
             return ()
         return tuple(sum(times.get(key, 0.0) for key in keys) for times in self.passes)
+
+
+@dataclass(frozen=True)
+class LayeredCall:
+    """A call of a network or module whose layers are timed, and what is set during each pass.
+
+    ``graph`` is the network's, if it is known. The mode is left to the caller.
+    """
+
+    module: nn.Module
+    inputs: Sequence[Any]
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    graph: fx.GraphModule | None = None
+    during: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
 
 
 def latencies(
@@ -58,65 +78,96 @@ def latencies(
     budget: float | None = None,
     clock: Clock | None = None,
     graph: fx.GraphModule | None = None,
+    during: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> LayerTimes:
-    """Time the layers of a network or module on the device where it and its inputs are.
-
-    At least one pass is timed, and at most ``passes``, within ``budget`` seconds. ``graph`` is the network's, if it is
-    known. The mode is left to the caller. Ctrl-C ends it early, with the passes so far.
-    """
+    """Time the layers of a network or module on the device where it and its inputs are; see :func:`in_turn`."""
     if clock is None:
         devices = (t.device for t in (*module.parameters(), *module.buffers(), *inputs) if isinstance(t, Tensor))
         clock = clock_for(next(devices, torch.device("cpu")))
+    return in_turn([LayeredCall(module, inputs, keywords or {}, graph, during)], clock, passes, budget)[0]
+
+
+def in_turn(
+    calls: Sequence[LayeredCall],
+    clock: Clock,
+    passes: int = PASSES,
+    budget: float | None = None,
+    order: random.Random | None = None,
+) -> list[LayerTimes]:
+    """Time the layers of several calls on one device, a pass of each in turn, in random order if one is given.
+
+    At least one pass of each is timed, and at most ``passes``, within ``budget`` seconds. Ctrl-C ends it early, with
+    the passes so far.
+    """
     began, empty = clock.now(), empty_pair(clock)
-    done: list[Mapping[StepKey, float]] = []
+    every: list[tuple[list[Mapping[StepKey, float]], Sequence[LaunchDelays]]] = [([], ()) for _ in calls]
+    interrupted = False
     with torch.inference_mode(), contextlib.ExitStack() as stack:
         try:
-            one_pass = stack.enter_context(
-                _passes(module, tuple(inputs), dict(keywords or {}), clock, graph, empty.seconds)
-            )
-            one_pass()  # warm-up
-            while len(done) < passes and not (done and budget is not None and clock.now() - began > budget):
-                done.append(one_pass())
+            one_pass = []
+            for i, call in enumerate(calls):
+                with call.during():
+                    run, delays = stack.enter_context(_passes(call, clock, empty.seconds))
+                    one_pass.append(run)
+                    every[i] = [], delays
+                    run()  # warm-up
+            settling, done = SETTLING, 0
+            while done < passes and not (done and budget is not None and clock.now() - began > budget):
+                found = {}
+                for i in (order or random).sample(range(len(calls)), len(calls)) if len(calls) > 1 else (0,):
+                    with calls[i].during():
+                        found[i] = one_pass[i]()
+                if settling and any(delay.changed for _, delays in every for delay in delays):
+                    settling -= 1
+                    continue
+                done += 1
+                for i, times in found.items():
+                    every[i][0].append(times)
         except KeyboardInterrupt:
-            return LayerTimes(tuple(done), True, empty.noise)
-    return LayerTimes(tuple(done), noise=empty.noise)
+            interrupted = True
+    return [
+        LayerTimes(
+            tuple(times),
+            interrupted,
+            empty.noise,
+            frozenset(key for delay in delays for key, n in delay.late.items() if 2 * n > len(times)),
+        )
+        for times, delays in every
+    ]
+
+
+Pass: TypeAlias = Callable[[], dict[StepKey, float]]
 
 
 @contextlib.contextmanager
-def _passes(
-    module: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    clock: Clock,
-    graph: fx.GraphModule | None,
-    empty: float,
-) -> Iterator[Callable[[], dict[StepKey, float]]]:
-    """A function that runs one pass and returns its times."""
+def _passes(call: LayeredCall, clock: Clock, empty: float) -> Iterator[tuple[Pass, Sequence[LaunchDelays]]]:
+    """A function that runs one pass and returns its times, and the delays that it makes."""
+    module, args, graph = call.module, tuple(call.inputs), call.graph
     with contextlib.ExitStack() as stack:
 
         def watched() -> dict[StepKey, float]:
             watch.restart()
-            module(*args, **kwargs)
+            with torch_default_dtype(module.blueprint.dtype) if isinstance(module, Network) else nullcontext():
+                module(*args, **call.keywords)
             return watch.read()
 
         if graph is None and not isinstance(module, Network):
             watch = Stopwatch(clock, empty=empty)
             for handle in hook_modules(named_modules(module), watch):
                 stack.callback(handle.remove)
-            yield watched
+            yield watched, [watch.delays]
             return
-        if not isinstance(module, Network):
-            assert graph is not None
-            yield _GraphPass(graph, None, args, clock, empty)
-            return
-        stack.enter_context(torch_default_dtype(module.blueprint.dtype))
-        try:
-            graph = graph or straight_with_steps(module, args)
-        except NotStraight:
-            watch = stack.enter_context(_observing(module, clock, LaunchDelays(clock), empty))
-            yield watched
-            return
-        yield _GraphPass(graph, module, args, clock, empty)
+        if isinstance(module, Network) and graph is None:
+            try:
+                with torch_default_dtype(module.blueprint.dtype):
+                    graph = straight_with_steps(module, args)
+            except NotStraight:
+                watch = stack.enter_context(_observing(module, clock, LaunchDelays(clock), empty))
+                yield watched, [watch.delays]
+                return
+        assert graph is not None
+        one = _GraphPass(graph, module if isinstance(module, Network) else None, args, clock, empty)
+        yield one, [one.delays, one.delays_inside]
 
 
 def straight_with_steps(network: Network, inputs: Sequence[Tensor]) -> fx.GraphModule:
@@ -147,21 +198,19 @@ class _GraphPass:
         self.network = network
         self.inputs = inputs
         self.clock = clock
-        calls = [node for node in graph.graph.nodes if _is_timed(node)]
-        # The calls of each stretch, by the first of them.
-        self.stretches = {calls[i]: calls[i : i + STRETCH] for i in range(0, len(calls), STRETCH)}
-        self.composites = any(node.meta.get("inside") for node in calls)
+        self.composites = any(node.meta.get("inside") for node in graph.graph.nodes if _is_timed(node))
         self.delays, self.delays_inside = LaunchDelays(clock), LaunchDelays(clock)
 
     def __call__(self) -> dict[StepKey, float]:
         """Run one pass. Modules inside composite layers are timed in another, since hooks disable torch's fast path."""
-        runner = _Runner(self, None)
-        runner.run(*self.inputs, enable_io_processing=False)
-        times = runner.read()
-        if self.composites and self.network is not None:
-            with _observing(self.network, self.clock, self.delays_inside, self.empty) as watch:
-                _Runner(self, watch).run(*self.inputs, enable_io_processing=False)
-                times |= watch.read()
+        with torch_default_dtype(self.network.blueprint.dtype) if self.network is not None else nullcontext():
+            runner = _Runner(self, None)
+            runner.run(*self.inputs, enable_io_processing=False)
+            times = runner.read()
+            if self.composites and self.network is not None:
+                with _observing(self.network, self.clock, self.delays_inside, self.empty) as watch:
+                    _Runner(self, watch).run(*self.inputs, enable_io_processing=False)
+                    times |= watch.read()
         return times
 
 
@@ -174,7 +223,8 @@ class _Runner(fx.Interpreter):
 
     def __init__(self, of: _GraphPass, watch: Stopwatch | None) -> None:
         super().__init__(of.graph)
-        self.clock, self.delays, self.stretches, self.empty = of.clock, of.delays, of.stretches, of.empty
+        self.clock, self.delays, self.empty = of.clock, of.delays, of.empty
+        self.delays.restart()
         self.watch = watch
         self.spans: list[tuple[StepKey, Any, Any]] = []
         self.modules: dict[str, nn.Module] = dict(of.graph.named_modules(remove_duplicate=False))
@@ -192,17 +242,16 @@ class _Runner(fx.Interpreter):
             run = getattr(type(args[0]), str(n.target))
         if self.watch is not None:
             return run(*args, **kwargs)
-        if n in self.stretches:
-            self.delays.before(self.stretches[n])
-        began = self.clock.now()
+        if self.delays.begin(n.meta["step"]):
+            self.delays.wait()
         begin = self.clock.mark()
         value = run(*args, **kwargs)
         self.spans.append((n.meta["step"], begin, self.clock.mark()))
-        self.delays.took(n, self.clock.now() - began)
         return value
 
     def read(self) -> dict[StepKey, float]:
         """Seconds of each step."""
+        self.delays.end_pass()
         times: dict[StepKey, float] = {}
         seconds = self.clock.read([(begin, end) for _, begin, end in self.spans])
         for (step, _, _), spent in zip(self.spans, seconds, strict=True):

@@ -19,9 +19,14 @@ MIN_REPEATS_OVER_BUDGET = 3
 # Seconds that repeats go on for, unless there are MAX_REPEATS, since a short burst may be all fast or all slow.
 MIN_SECONDS = 0.5
 MAX_REPEATS = 5_000
-# Warm-up ends when two forwards in a row differ by less than this share.
+# Warm-up ends when two forwards in a row differ by less than the first share, and the second is not faster by more than
+# the other: a clock that rises makes each a little faster.
 AGREEMENT = 0.05
+RISING = 0.01
 MAX_WARMUPS = 20
+# Seconds of work after which an asynchronous device has reached the clock that it keeps, and those after which it is
+# not waited for any longer.
+WARM_SECONDS, MAX_WARM_SECONDS = 0.3, 2.0
 # A time has to be this many times the clock's resolution: several shorter forwards are timed together.
 OVER_RESOLUTION = 200
 # Seconds of work in a group that is queued on an asynchronous device before waiting for it.
@@ -114,15 +119,33 @@ def batch_of(warmups: Sequence[float], clock: Clock) -> int:
 
 
 def warm_up(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began: float) -> Iterator[float]:
-    """Seconds of warm-up forwards: as many as the plan says, else until two in a row agree."""
-    last = -math.inf
-    for _ in range(MAX_WARMUPS if plan.warmup is None else plan.warmup):
-        (seconds,) = time_repeats(run, clock, 1, 1)
-        yield seconds
-        spent = plan.budget is not None and clock.now() - began > plan.budget / 4
-        if plan.warmup is None and (spent or abs(seconds - last) <= AGREEMENT * last):
-            return
-        last = seconds
+    """Seconds of warm-up forwards: as many as the plan says, else until they no longer get faster.
+
+    On an asynchronous device they are queued in groups, which keep it busy, and looked at by their fastest.
+    """
+    started, last, number, count = clock.now(), -math.inf, 0, 1
+    least, most = (WARM_SECONDS, MAX_WARM_SECONDS) if clock.asynchronous else (0.0, math.inf)
+    while number < (plan.warmup if plan.warmup is not None else math.inf if clock.asynchronous else MAX_WARMUPS):
+        times = time_repeats(run, clock, count, 1)
+        yield from times
+        number += count
+        if plan.warmup is None:
+            seconds, spent = min(times), clock.now() - started
+            ends = -RISING * last <= seconds - last <= AGREEMENT * last and spent >= least
+            if ends or spent > most or (plan.budget is not None and clock.now() - began > plan.budget / 4):
+                return
+            last = seconds
+            if clock.asynchronous and number > 1:
+                count = max(1, min(MAX_GROUP, int(GROUP_SECONDS / max(seconds, 1e-9))))
+
+
+def drift(times: Sequence[float]) -> float:
+    """The share by which the last third of the times is slower than the first, by their medians; 0 of few times."""
+    third = len(times) // 3
+    if third < MIN_REPEATS:
+        return 0.0
+    first, last = (sorted(part)[third // 2] for part in (times[:third], times[-third:]))
+    return last / first - 1
 
 
 def _group(times: Sequence[float], warmups: Sequence[float], batch: int, plan: SamplingPlan, clock: Clock) -> int:

@@ -6,8 +6,7 @@ each stretch of a pass for as long as the host needs to launch it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Iterable
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,33 +14,85 @@ from fwdscope.model.events import LineResult, StepCounter, StepKey, StepStart, o
 from fwdscope.model.modules import Scope
 from fwdscope.timing.clock import Clock
 
-# Calls in a stretch. With their marks and kernels they fit into CUDA's queue of about a thousand entries; launching
-# into a full queue waits for the device.
+# Calls in a stretch. With their marks and a few kernels each they fit into CUDA's queue of about a thousand entries.
 STRETCH = 128
 # Delay in terms of what launching took before, and its maximum in seconds.
 DELAY_FACTOR = 1.5
 MAX_DELAY = 1.0
+# Seconds more, since a host that launches one short call may be late by as much.
+DELAY_MORE = 2e-5
 
 
 class LaunchDelays:
-    """Delays the device before a stretch, by what the host took for its calls in earlier passes.
+    """Delays the device before each stretch of a pass, by what the host took for its calls in earlier passes.
 
-    A call that waits for the device (boolean indexing, a full queue) waits for the delay as well. So that delays do not
-    grow, the first pass has none, and the shortest time of each call counts.
+    The first pass has no delay. A call that waits for the device waits for the delay as well, so that the shortest time
+    of each call counts. A stretch begins with an empty queue. Where a delay is over before a call is launched, because
+    that waits for the device or the queue was full, another stretch begins, and in later passes the call has one of its
+    own. If its delay is too short even then, launching is in its time: ``late`` counts such passes.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.shortest: dict[Hashable, float] = {}
+        self.shortest: list[float] = []
+        self.starts: set[int] = set()
+        self.late: Counter[StepKey] = Counter()
+        # Whether the last pass began a stretch that earlier ones did not: the time of a call in it has launching in it.
+        self.changed = False
+        self.restart()
 
-    def before(self, calls: Iterable[Hashable]) -> None:
-        """Delay the device for as long as the host will take for these calls."""
-        seconds = sum(self.shortest.get(call, 0.0) for call in calls)
-        self.clock.delay(min(MAX_DELAY, DELAY_FACTOR * seconds))
+    def restart(self) -> None:
+        """Begin another pass."""
+        self.calls, self.first, self.since = 0, 0, 0.0
+        self.key: StepKey | None = None
+        self.delay: Any = None
+        self.found: set[int] = set()
 
-    def took(self, call: Hashable, seconds: float) -> None:
-        """Remember what the host took for a call."""
-        self.shortest[call] = min(seconds, self.shortest.get(call, math.inf))
+    def begin(self, key: StepKey | None) -> bool:
+        """A call begins; whether :meth:`wait` is due before it."""
+        if not self.clock.asynchronous:
+            return False
+        is_late = self._end()
+        starts = not self.calls or is_late or self.calls in self.starts or self.calls - self.first == STRETCH
+        if starts:
+            self.first = self.calls
+        self.key, self.since = key, self.clock.now()
+        self.calls += 1
+        return starts
+
+    def wait(self) -> None:
+        """Delay the device for as long as the host will take until the next stretch."""
+        if self.first:
+            self.clock.read(())
+        end = min((start for start in self.starts if start > self.first), default=self.first + STRETCH)
+        seconds = sum(self.shortest[self.first : min(end, self.first + STRETCH)])
+        more = DELAY_MORE if seconds else 0.0
+        self.delay = self.clock.delay(min(MAX_DELAY, DELAY_FACTOR * seconds + more))
+        self.since = self.clock.now()
+
+    def _end(self) -> bool:
+        """Remember what the host took for the last call; whether its delay was too short."""
+        if not self.calls:
+            return False
+        spent, last = self.clock.now() - self.since, self.calls - 1
+        if last == len(self.shortest):
+            self.shortest.append(spent)
+        self.shortest[last] = min(spent, self.shortest[last])
+        if not self.clock.is_over(self.delay):
+            return False
+        self.delay = None
+        if last > self.first:
+            self.found |= {last, last + 1}
+        elif self.key is not None:
+            self.late[self.key] += 1
+        return True
+
+    def end_pass(self) -> None:
+        """All calls of the pass are launched, and the device is not yet waited for."""
+        self._end()
+        self.changed = not self.found <= self.starts
+        self.starts |= self.found
+        self.restart()
 
 
 @dataclass(eq=False)
@@ -73,14 +124,12 @@ class Stopwatch:
         self.clock = clock
         self.empty = empty
         self.delays = delays or LaunchDelays(clock)
-        # The host's time when the current stretch began.
-        self.since = 0.0
         self.restart()
 
     def restart(self) -> None:
         """Start another pass, also after an exception."""
         self.steps = StepCounter()
-        self.entered = 0
+        self.delays.restart()
         self.open: list[_Interval] = []
         self.done: list[_Interval] = []
         # Delays amid a pass: their marks, and the steps then open, whose time does not include them.
@@ -128,14 +177,11 @@ class Stopwatch:
     def enter(self, key: StepKey | None, is_line: bool = False) -> None:
         """Begin a step; before a stretch, delay the device."""
         around = self.open[-1] if self.open else None
-        pauses = self.clock.asynchronous and self.entered % STRETCH == 0
+        pauses = self.delays.begin(key)
         if pauses:
-            self.stretch_ends()
             begin = self.clock.mark()
-            self.delays.before([self.entered // STRETCH])
+            self.delays.wait()
             self.pauses.append((begin, self.clock.mark(), tuple(self.open)))
-            self.since = self.clock.now()
-        self.entered += 1
         interval = _Interval(key, around, is_line)
         self.open.append(interval)
         interval.begin = self.clock.mark()
@@ -143,14 +189,9 @@ class Stopwatch:
             self.gap(around, self.pauses[-1][0] if pauses else interval.begin)
             around.inside += 1
 
-    def stretch_ends(self) -> None:
-        """Remember what the host took for the current stretch."""
-        if self.pauses:
-            self.delays.took((self.entered - 1) // STRETCH, self.clock.now() - self.since)
-
     def read(self) -> dict[StepKey, float]:
         """Seconds of each step so far, lines without the layers in them; then restart."""
-        self.stretch_ends()
+        self.delays.end_pass()
         spans = [(one.begin, one.end) for one in self.done] + [(begin, end) for begin, end, _ in self.pauses]
         seconds = self.clock.read([*spans, *[(begin, end) for _, begin, end in self.gaps]])
         own = dict(zip(self.done, seconds, strict=False))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from fake_torch import GIB, fake_torch
 
 from fwdscope.device.host import HostMemory
-from fwdscope.device.local import Computer, DeviceError, devices, find, free_memory, preferred
+from fwdscope.device.local import Computer, DeviceError, _driver_memory, devices, find, free_memory, preferred
 
 H100 = ("NVIDIA H100 80GB HBM3", 79 * GIB, 70 * GIB)
 T4 = ("Tesla T4", 15 * GIB, 9 * GIB)
@@ -18,8 +20,11 @@ WITH_THIS_TORCH = Computer(memory=lambda: HostMemory(32 * GIB, 20 * GIB), proces
 
 
 def computer(*gpus: tuple[str, int, int], **fields: Any) -> Computer:
-    """A computer of 32 GiB with these GPUs."""
-    return replace(WITH_THIS_TORCH, lib=fake_torch(*gpus, **fields))
+    """A computer of 32 GiB with these GPUs, whose driver tells a little more memory than torch, as NVIDIA's does."""
+    known = {f"GPU-{i}": (total + GIB // 2, free) for i, (_, total, free) in enumerate(gpus)}
+    return replace(
+        WITH_THIS_TORCH, lib=fake_torch(*gpus, **fields), driver=lambda properties: known.get(properties.uuid)
+    )
 
 
 @pytest.mark.core
@@ -32,6 +37,31 @@ def test_gpus_follow_the_cpu_in_torchs_order() -> None:
     _, first, second = devices(computer(H100, T4))
     assert (first.device, first.name, first.memory, first.free) == ("cuda:0", *H100)
     assert (second.device, second.kind, second.name) == ("cuda:1", "cuda", "Tesla T4")
+    assert (second.uuid, second.form) == ("GPU-1", "101 SMs, 9.0")
+
+
+def test_listing_gpus_makes_no_context_on_any() -> None:
+    here = computer(H100, T4)
+    assert [one.free for one in devices(here)] == [20 * GIB, 70 * GIB, 9 * GIB]
+    assert here.lib.cuda.asked == []
+
+
+def test_of_a_gpu_that_is_split_the_driver_may_tell_the_wholes_memory() -> None:
+    # A slice of 10 GiB, of a GPU with 80.
+    here = replace(computer(("NVIDIA A100 MIG 1g.10gb", 10 * GIB, 9 * GIB)), driver=lambda _: (80 * GIB, 60 * GIB))
+    assert devices(here)[1].free is None
+    assert find("cuda:0", here).free == 9 * GIB
+
+
+def test_amds_driver_tells_what_is_free_in_files(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/bus/pci/devices/0000:c1:00.0"
+    folder.mkdir(parents=True)
+    here = SimpleNamespace(pci_domain_id=0, pci_bus_id=0xC1, pci_device_id=0)
+    assert _driver_memory(here, tmp_path) is None
+    (folder / "mem_info_vram_total").write_text("1000\n")
+    (folder / "mem_info_vram_used").write_text("300\n")
+    assert _driver_memory(here, tmp_path) == (1000, 700)
+    assert _driver_memory(SimpleNamespace(), tmp_path) is None
 
 
 def test_memory_that_torch_keeps_unused_is_free() -> None:
@@ -40,10 +70,10 @@ def test_memory_that_torch_keeps_unused_is_free() -> None:
     assert find("cuda:0", here).free == free_memory("cuda:0", here) == 73 * GIB
 
 
-def test_a_gpu_that_another_program_has_for_itself_is_listed_without_what_is_free() -> None:
-    _, first, second = devices(computer(H100, T4, taken=(0,)))
-    assert (first.memory, first.free) == (79 * GIB, None)
-    assert second.free == 9 * GIB
+def test_what_is_free_on_a_gpu_that_another_program_has_for_itself_is_not_known() -> None:
+    here = computer(H100, T4, taken=(0,))
+    assert (find("cuda:0", here).memory, find("cuda:0", here).free) == (79 * GIB, None)
+    assert find("cuda:1", here).free == 9 * GIB
 
 
 def test_looking_for_one_gpu_makes_no_context_on_another() -> None:

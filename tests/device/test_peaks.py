@@ -26,6 +26,7 @@ from fwdscope.device.peaks import (
     measure_peaks,
     product_rate,
 )
+from fwdscope.report import DeviceState
 
 GIB = 1024**3
 CPU = LocalDevice("cpu", "Some CPU", 16 * GIB, 8 * GIB)
@@ -406,6 +407,24 @@ def test_a_gpu_whose_figures_are_published_is_not_measured(gauge: Gauge, rates: 
     assert rates == []
 
 
+def test_a_gpu_of_the_same_name_with_other_memory_is_another(gauge: Gauge, rates: list[str]) -> None:
+    # NVIDIA sells an RTX 3060 with 12 GB and with 8, whose bus is narrower: 240 GB/s in place of 360.
+    large, small = (LocalDevice("cuda:0", "NVIDIA GeForce RTX 3060", gib * GIB, None) for gib in (12, 8))
+    assert find_peaks(large, "float16", gauge=gauge).source == "table"
+    assert find_peaks(small, "float16", gauge=gauge).source == "measured"
+    assert rates == ["float16", "bandwidth"]
+
+
+def test_a_gpus_measured_peaks_are_of_its_form_and_power_limit(gauge: Gauge, rates: list[str]) -> None:
+    one = LocalDevice("cuda:0", "NVIDIA GeForce RTX 3060", 8 * GIB, None, uuid="a", form="28 SMs, 8.6")
+    limits = {"a": 170.0, "b": 120.0}
+    asked = replace(gauge, state=lambda uuid: DeviceState(power_limit=limits[uuid]), has_tf32=lambda _: False)
+    for device in (one, one, replace(one, uuid="b"), replace(one, form="24 SMs, 8.6"), replace(one, memory=6 * GIB)):
+        measure_peaks(device, "float16", asked)
+    # The second alone is the same device as before.
+    assert rates == ["float16", "bandwidth"] * 4
+
+
 @pytest.fixture
 def precisions() -> Iterator[None]:
     """What torch may compute float32 in, put back afterwards."""
@@ -421,10 +440,11 @@ def test_torchs_settings_decide_what_float32_runs_in() -> None:
     assert (found.flops, found.convolution_flops) == (67e12, 494.5e12)
     torch.backends.cudnn.allow_tf32 = False
     assert find_peaks(H100, "float32").convolution_flops is None
+    torch.backends.cudnn.allow_tf32 = True
     torch.set_float32_matmul_precision("high")
     assert find_peaks(H100, "float32").flops == 494.5e12
     # A T4 has no units for TF32, whatever a program allows.
-    assert find_peaks(replace(H100, name="Tesla T4"), "float32").flops == 8.1e12
+    assert find_peaks(replace(H100, name="Tesla T4", memory=15 * GIB), "float32").flops == 8.1e12
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this torch has one for all")
@@ -445,7 +465,7 @@ def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(gauge: Gauge, r
     allowed: list[bool] = []
 
     def watched(*arguments: Any) -> float | None:
-        allowed.append(module._products_in_tf32())
+        allowed.append(module.products_in_tf32())
         return gauge.product(*arguments)
 
     newer = replace(gauge, product=watched, has_tf32=lambda device: True)
@@ -454,7 +474,7 @@ def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(gauge: Gauge, r
     assert rates == ["float32", "float32", "bandwidth"]
     assert allowed == [False, True]
     # As the program had it, afterwards.
-    assert not module._products_in_tf32()
+    assert not module.products_in_tf32()
     assert torch.get_float32_matmul_precision() == "highest"
 
 

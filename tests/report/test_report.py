@@ -14,6 +14,7 @@ from fwdscope.report import (
     ActivationStats,
     Backward,
     CachedTensor,
+    DeviceState,
     Environment,
     Estimate,
     FusedTraffic,
@@ -85,6 +86,17 @@ _runs = st.builds(
     notes=_tuples(_texts),
     clock_noise=st.one_of(st.none(), _amounts),
     processes=_tuples(st.floats(1e-30, 1e29)),
+    tf32=st.sampled_from([None, "on", "products", "convolutions", "off"]),
+    cudnn_benchmark=st.sampled_from([None, True, False]),
+    repeats_are=st.sampled_from(["queued", "alone"]),
+    other_latency=_amounts,
+    state=st.one_of(
+        st.none(),
+        st.builds(
+            DeviceState, st.one_of(st.none(), _texts), _maybe, _maybe, _amounts, _amounts, _maybe, _tuples(_texts)
+        ),
+    ),
+    reserved_memory=_unknown,
 )
 _fused = st.builds(FusedTraffic, _counts, _counts, _tuples(st.tuples(_counts, _counts)), _counts)
 _estimates = st.builds(Estimate, _peaks, *[_amounts] * 4, _unknown, st.sampled_from([None, True, False]))

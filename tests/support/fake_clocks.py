@@ -31,10 +31,17 @@ class Event:
         assert enable_timing
         self.cuda = cuda
         self.at: float | None = None
+        self.recorded = 0.0
 
     def record(self, stream: object) -> None:
         assert stream == self.cuda.current_stream("cuda:0")
-        self.cuda.queue.append(self)
+        self.cuda.time.passes(self.cuda.mark_host)
+        self.recorded = self.cuda.time.now / 1e9
+        self.cuda.enqueue(self)
+
+    def query(self) -> bool:
+        self.cuda.work(self.cuda.time.now / 1e9)
+        return self.at is not None
 
     def elapsed_time(self, end: Event) -> float:
         """Milliseconds."""
@@ -44,10 +51,16 @@ class Event:
 
 
 class Cuda:
-    """A device that works through a queue, later than the host: kernels by their seconds, events by recording when."""
+    """A device that works through a queue, later than the host: kernels by their seconds, events by recording when.
 
-    def __init__(self, time: Time) -> None:
+    An event takes the host and the device some seconds. A queue holds ``room`` entries; the host waits until there is
+    room for another. A delay counts ``rate`` cycles a second.
+    """
+
+    def __init__(self, time: Time, mark_host: float = 0.0, mark_device: float = 0.0, room: int = 10**9) -> None:
         self.time = time
+        self.mark_host, self.mark_device, self.room = mark_host, mark_device, room
+        self.rate = 1e9
         self.queue: list[Any] = []
         self.clock = 0.0
         self.synchronisations = 0
@@ -58,25 +71,40 @@ class Cuda:
 
     def launch(self, seconds: float, host: float = 1e-5) -> None:
         """A kernel, which the host takes some time to launch."""
-        self.queue.append((self.time.now / 1e9, seconds))
+        self.enqueue((self.time.now / 1e9, seconds))
         self.time.passes(host)
+
+    def enqueue(self, item: Any) -> None:
+        self.queue.append(item)
+        if len(self.queue) > self.room:
+            self.work(self.time.now / 1e9)
+        while len(self.queue) > self.room:
+            self.work(self.clock, 1)
+            self.time.now = max(self.time.now, round(self.clock * 1e9))
 
     def current_stream(self, device: object) -> str:
         return "the stream"
 
+    def work(self, until: float, at_least: int = 0) -> None:
+        """Do what is done at a time of the host, and so many entries in any case."""
+        while self.queue:
+            item = self.queue[0]
+            if isinstance(item, Event):
+                end = max(self.clock, item.recorded) + self.mark_device
+            else:
+                end = max(self.clock, item[0]) + item[1]
+            if end > until + 1e-12 and at_least <= 0:
+                return
+            at_least -= 1
+            self.clock = end
+            if isinstance(item, Event):
+                item.at = end
+            self.queue.pop(0)
+
     def synchronize(self, device: object) -> None:
         self.synchronisations += 1
-        for item in self.queue:
-            if isinstance(item, Event):
-                item.at = self.clock
-            else:
-                launched, seconds = item
-                self.clock = max(self.clock, launched) + seconds
-        self.queue.clear()
+        self.work(float("inf"))
         self.time.now = max(self.time.now, round(self.clock * 1e9))
-
-    def get_device_properties(self, device: object) -> Any:
-        return type("Properties", (), {"clock_rate": 1_000_000})()
 
     def device(self, device: object) -> Any:
         import contextlib
@@ -85,4 +113,4 @@ class Cuda:
 
     def _sleep(self, cycles: int) -> None:
         self.slept.append(cycles)
-        self.queue.append((self.time.now / 1e9, cycles / 1e9))
+        self.enqueue((self.time.now / 1e9, cycles / self.rate))

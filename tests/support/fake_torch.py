@@ -44,7 +44,9 @@ class FakeCuda:
     def get_device_properties(self, index: int) -> Any:
         self.init()
         name, total, _ = self.gpus[index]
-        return SimpleNamespace(name=name, total_memory=total)
+        return SimpleNamespace(
+            name=name, total_memory=total, uuid=f"GPU-{index}", multi_processor_count=100 + index, major=9, minor=0
+        )
 
     def mem_get_info(self, index: int) -> tuple[int, int]:
         self.asked.append(index)

@@ -52,17 +52,51 @@ def test_a_lead_keeps_the_device_busy_while_the_host_goes_on() -> None:
     time = Time()
     cuda = Cuda(time)
     clock = EventClock(CUDA, cuda, time)
-    # Without a delay the device has to wait for the host's second launch, 1 ms after the first.
+    # Without a delay the device waits for the host, which takes 1 ms for each launch.
     begin = clock.mark()
     cuda.launch(1e-5, host=1e-3)
     cuda.launch(1e-5, host=1e-3)
-    assert clock.read([(begin, clock.mark())]) == pytest.approx([1e-3 + 1e-5])
-    clock.delay(0.01)  # at a clock of 1 GHz: ten million cycles
-    assert cuda.slept == [10_000_000]
+    assert clock.read([(begin, clock.mark())]) == pytest.approx([2e-3])
+    # At a clock of 1 GHz 0.1 ms is too short to tell it, and a millisecond is not; then ten million cycles.
+    mark = clock.delay(0.01)
+    assert cuda.slept == [100_000, 1_000_000, 10_000_000]
+    assert not clock.is_over(mark)
     begin = clock.mark()
     cuda.launch(1e-5, host=1e-3)
     cuda.launch(1e-5, host=1e-3)
     assert clock.read([(begin, clock.mark())]) == pytest.approx([2e-5])
+
+
+@pytest.mark.parametrize("rate", [1e8, 1.98e9])
+def test_the_rate_of_delays_is_measured(rate: float) -> None:
+    # As on ROCm, whose counter has 100 MHz on some devices whatever the clock is.
+    cuda = Cuda(Time())
+    cuda.rate = rate
+    clock = EventClock(CUDA, cuda, cuda.time)
+    assert not clock.is_over(None)
+    mark = clock.delay(0.25)
+    assert cuda.slept[-1] == pytest.approx(0.25 * rate, rel=1e-6)
+    cuda.time.passes(0.2)
+    assert not clock.is_over(mark)
+    cuda.time.passes(0.06)
+    assert clock.is_over(mark)
+
+
+def test_a_clock_that_waits_times_a_forward_alone() -> None:
+    cuda = Cuda(Time())
+    clock = EventClock(CUDA, cuda, cuda.time).waiting()
+    begin = clock.mark()
+    cuda.launch(2e-3, host=1e-4)
+    # Launched at once, done after 2 ms; the host is there after 0.1 and waits.
+    assert clock.read([(begin, clock.mark())]) == pytest.approx([2e-3])
+    assert not clock.asynchronous
+    assert HostClock().waiting().wait is None
+
+
+def test_on_a_device_an_empty_pair_costs_what_the_device_takes_for_an_event() -> None:
+    # The host takes 3 µs for an event, the device 0.7: behind a delay the device is never short of events.
+    cuda = Cuda(Time(), mark_host=3e-6, mark_device=0.7e-6)
+    assert empty_pair(EventClock(CUDA, cuda, cuda.time)).seconds == pytest.approx(0.7e-6)
 
 
 def test_no_lead_is_no_sleep() -> None:

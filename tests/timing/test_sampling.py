@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fwdscope.report import median_interval
 from fwdscope.timing.clock import EventClock, HostClock
-from fwdscope.timing.sampling import Samples, SamplingPlan, measure, relative_half_width
+from fwdscope.timing.sampling import Samples, SamplingPlan, drift, measure, relative_half_width
 
 
 def measured(seconds: Iterator[float], plan: SamplingPlan) -> Samples:
@@ -38,6 +38,48 @@ def test_warm_up_goes_on_until_two_in_a_row_agree() -> None:
     samples = measured(itertools.chain([8.0, 4.0, 2.0, 1.0, 1.02], itertools.repeat(1.0)), SamplingPlan(budget=None))
     assert samples.warmups == 5
     assert set(samples.times) == {1.0}
+
+
+def test_warm_up_goes_on_while_each_forward_is_a_little_faster() -> None:
+    # Each 3 % faster than the one before, which two in a row within 5 % do not show, down to 0.7 in the 12th.
+    rising = (max(0.7, 1.0 * 0.97**i) for i in itertools.count())
+    samples = measured(rising, SamplingPlan(budget=None))
+    # 0.97 ** 11 = 0.715; the 13th and 14th are equal.
+    assert samples.warmups == 14
+    assert set(samples.times) == {0.7}
+
+
+def test_a_gpu_warms_up_under_load_until_its_clock_no_longer_rises() -> None:
+    # A kernel of 2 ms at the highest clock, 8 at the lowest; the clock rises over 0.5 s of work.
+    cuda = Cuda(Time())
+    done = 0.0
+
+    def kernel() -> None:
+        nonlocal done
+        seconds = 0.008 - 0.006 * min(1.0, done / 0.5)
+        cuda.launch(seconds)
+        done += seconds
+
+    samples = measure(kernel, EventClock(torch.device("cuda:0"), cuda, cuda.time), SamplingPlan(budget=None))
+    assert done > 0.5
+    assert samples.times == pytest.approx([0.002] * len(samples.times))
+    # Groups of 50 ms are waited for, not each kernel.
+    assert cuda.synchronisations < 30
+
+
+def test_a_gpu_is_worked_for_a_while_though_two_forwards_agree() -> None:
+    cuda = Cuda(Time())
+    samples = measure(
+        lambda: cuda.launch(0.001), EventClock(torch.device("cuda:0"), cuda, cuda.time), SamplingPlan(repeats=5)
+    )
+    # 0.3 s of a millisecond each, in groups of about 50 after two.
+    assert 295 <= samples.warmups <= 350
+
+
+def test_a_drift_is_that_of_the_last_third() -> None:
+    assert drift([1.0] * 30) == 0
+    assert drift([1.0] * 20 + [1.3] * 10) == pytest.approx(0.3)
+    assert drift([1.0] * 20 + [1.3] * 9) == 0  # too few to tell
 
 
 def test_warm_up_takes_a_quarter_of_the_budget_at_most() -> None:

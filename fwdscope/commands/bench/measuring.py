@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,16 @@ from fwdscope import disk
 from fwdscope.commands.bench.notes import notes_on, notes_on_turns
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.device.local import LocalDevice
+from fwdscope.device.nvml import device_state
 from fwdscope.device.peaks import find_peaks
+from fwdscope.device.precision import in_precision
 from fwdscope.interrupt import undone
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.report import Latency, Peaks, Report, Run
+from fwdscope.report import DeviceState, Latency, Peaks, Report, Run
 from fwdscope.report.versus import Versus
 from fwdscope.run.context import in_mode, out_of_memory_as_run_error
 from fwdscope.run.exceeded import check_against_peak
-from fwdscope.run.latency import is_shared, peak_memory
+from fwdscope.run.latency import how_computed, is_shared, note_on_exposed, peak_memory, reserved_memory
 from fwdscope.run.prepare import Prepared
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock, clock_for
@@ -38,6 +41,8 @@ T = TypeVar("T")
 Pair: TypeAlias = tuple[T, T]
 # Passes over the layers, within the budget.
 PASSES = 20
+# Forwards that are timed the other way, alone or queued, and how often a device is asked for its state.
+OTHERS, MAX_STATES = 50, 100
 
 
 @dataclass(frozen=True)
@@ -54,45 +59,72 @@ def bench(
     settings: BenchSettings,
     clock: Clock | None = None,
     peaks: Callable[[LocalDevice, str], Peaks] | None = None,
+    watch: Callable[[str], DeviceState | None] = device_state,
 ) -> Measured:
     """Measure a forward. What was measured before Ctrl-C is in the report all the same."""
     ready, place = workload.ready, workload.ready.place
     clock = clock or clock_for(place)
+    # The clock of the repeats, and the other of the device's two.
+    timed, other = (clock.waiting(), clock) if settings.latency else (clock, clock.waiting())
+    states: list[DeviceState] = []
     dtype = settings.dtype if settings.autocast else workload.report.dtype
 
     def report_progress(repeats: int, width: float | None) -> None:
         known = f", median ±{100 * width:.1f} %" if width is not None else ""
         settings.on_progress(f"{repeats:,} repeats{known}")
+        if clock.asynchronous and len(states) < MAX_STATES and (state := watch(ready.device.uuid)) is not None:
+            states.append(state)
 
     with _ready_to_run(ready, settings), out_of_memory_as_run_error():
         settings.on_progress(f"measuring the peaks of {ready.device.device}")
         known = (peaks or find_peaks)(ready.device, dtype)
         run = _whole(workload, settings)
         plan = SamplingPlan(settings.warmup, settings.repeats, settings.precision, settings.budget)
-        samples = measure(run, clock, plan, report_progress)
+        samples = measure(run, timed, plan, report_progress)
+        others: tuple[float, ...] = ()
+        if clock.asynchronous and not samples.interrupted:
+            others = measure(run, other, SamplingPlan(warmup=1, repeats=OTHERS, budget=settings.budget / 5)).times
         peak = None if samples.interrupted else peak_memory(place, workload.report.totals, run)
+        held = None if peak is None else reserved_memory(place)
         times = LayerTimes(())
         if settings.layers and not samples.interrupted:
             settings.on_progress("timing the layers")
             module, args, kwargs = ready.call
             passes, budget = settings.repeats or PASSES, settings.budget
             times = latencies(
-                uncompiled(module), args, kwargs, passes=passes, budget=budget, clock=clock, graph=workload.graph
-            )
+                uncompiled(module), args, kwargs, passes=passes, budget=budget, clock=clock, graph=workload.graph,
+                during=partial(_autocast, ready, settings),
+            )  # fmt: skip
         rows, layers = with_latencies(workload.rows, times)
         if samples.times and not samples.interrupted:
             known = check_against_peak(known, ready.device, workload.report, rows, samples.latency.median)
         threads = torch.get_num_threads() if place.type == "cpu" else None
+        ran = run_of(workload, settings, samples.times, threads)
     ran = replace(
-        run_of(workload, settings, samples.times, threads),
+        ran,
+        repeats_are="queued" if timed.asynchronous else "alone",
+        other_latency=Latency.of(others).median if others else None,
+        state=_middle(states),
+        reserved_memory=held,
         layers_latency=layers,
         clock_noise=times.noise if times.passes else None,
         peak_memory=peak,
         peaks=known,
-        notes=tuple(notes_on(workload, settings, samples, layers, clock, is_shared(ready.device), threads)),
+        notes=(
+            *notes_on(workload, settings, samples, layers, clock, is_shared(ready.device), threads),
+            *note_on_exposed(times, workload.rows),
+        ),
     )
     report = replace(workload.report, layers=rows, run=ran)
     return Measured(report, samples, samples.interrupted or times.interrupted)
+
+
+def _middle(states: Sequence[DeviceState]) -> DeviceState | None:
+    """The state at the median clock, with all that ever held the clock down."""
+    if not states:
+        return None
+    middle = sorted(states, key=lambda one: one.clock or 0)[len(states) // 2]
+    return replace(middle, slowed_by=tuple(dict.fromkeys(word for one in states for word in one.slowed_by)))
 
 
 def run_of(workload: Workload, settings: BenchSettings, times: Sequence[float], threads: int | None) -> Run:
@@ -110,6 +142,7 @@ def run_of(workload: Workload, settings: BenchSettings, times: Sequence[float], 
         channels_last=settings.channels_last,
         threads=threads,
         batch=ready.batch,
+        **how_computed(ready.device),
     )
 
 
@@ -119,7 +152,9 @@ def bench_in_turn(
     """Measure two workloads in turn. The rounds before Ctrl-C count all the same; ``Versus.interrupted`` says so."""
     ready, first = [one.ready for one in workloads], settings[0]
     clock = clock or clock_for(ready[0].place)
+    timed = clock.waiting() if first.latency else clock
     threads: list[int | None] = []
+    runs: list[Run] = []
 
     def report_progress(rounds: int, width: float | None) -> None:
         first.on_progress(f"{rounds:,} rounds" + (f", ratio ±{100 * width:.1f} %" if width is not None else ""))
@@ -131,12 +166,15 @@ def bench_in_turn(
             with during():
                 contenders.append(Contender(_whole(workload, given), during))
                 threads.append(torch.get_num_threads() if workload.ready.place.type == "cpu" else None)
+                run = run_of(workload, given, (), threads[-1])
+                runs.append(replace(run, repeats_are="queued" if timed.asynchronous else "alone"))
         plan = SamplingPlan(first.warmup, first.repeats, first.precision, first.budget)
         pair = contenders[0], contenders[1]
-        turns = measure_in_turn(pair, clock, plan, random.Random(first.seed), report_progress)
+        turns = measure_in_turn(pair, timed, plan, random.Random(first.seed), report_progress)
+    times = list(zip(*turns.rounds, strict=True)) or [(), ()]
     reports = [
-        replace(one.report, run=run_of(one, given, [times[i] for times in turns.rounds], threads[i]))
-        for i, (one, given) in enumerate(zip(workloads, settings, strict=True))
+        replace(one.report, run=replace(run, latency=Latency.of(each) if each else None))
+        for one, run, each in zip(workloads, runs, times, strict=True)
     ]
     notes = notes_on_turns(workloads, turns, first, threads, is_shared(ready[0].device))
     return Versus((reports[0], reports[1]), turns.rounds, turns.forwards, labels, tuple(notes), turns.interrupted)
@@ -148,8 +186,21 @@ def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
     if settings.compiled:
         settings.on_progress("compiling")
         module = torch.compile(module)
-        module(*args, **kwargs)
-    return lambda: module(*args, **kwargs)
+
+    def run() -> Any:
+        # Autocast keeps weights that it has cast until it ends: each forward casts them, as those of a program do.
+        with _autocast(workload.ready, settings):
+            return module(*args, **kwargs)
+
+    if settings.compiled:
+        run()
+    return run
+
+
+def _autocast(ready: Prepared, settings: BenchSettings) -> AbstractContextManager[object]:
+    if not settings.autocast:
+        return contextlib.nullcontext()
+    return torch.autocast(ready.device.kind, dtype=getattr(torch, settings.dtype))
 
 
 def _kill_children(pid: int) -> None:
@@ -163,7 +214,7 @@ def _kill_children(pid: int) -> None:
 
 @contextlib.contextmanager
 def _ready_to_run(ready: Prepared, settings: BenchSettings) -> Iterator[None]:
-    """With the threads asked for, in evaluation mode without gradients, in the network's dtype or under autocast."""
+    """With the threads and precision asked for, in evaluation mode without gradients, in the network's dtype."""
     with contextlib.ExitStack() as stack:
         if settings.compiled:
             stack.enter_context(undone(partial(_kill_children, os.getpid())))
@@ -173,6 +224,5 @@ def _ready_to_run(ready: Prepared, settings: BenchSettings) -> Iterator[None]:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(torch_default_dtype(ready.subject.default_dtype))
         stack.enter_context(in_mode(ready.call.module, training=False))
-        if settings.autocast:
-            stack.enter_context(torch.autocast(ready.device.kind, dtype=getattr(torch, settings.dtype)))
+        stack.enter_context(in_precision(settings.tf32, settings.cudnn_benchmark))
         yield

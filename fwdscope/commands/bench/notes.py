@@ -8,7 +8,7 @@ from fwdscope import units
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock
-from fwdscope.timing.sampling import Samples, relative_half_width
+from fwdscope.timing.sampling import Samples, drift, relative_half_width
 from fwdscope.timing.turns import Turns, half_width
 
 # Share of the median that its interquartile range may have without a note, as in torch.utils.benchmark.
@@ -16,6 +16,8 @@ MAX_QUIET_IQR = 0.10
 # Share of the whole by which the layers' sum may differ from it without a note; less on a device that waits.
 MAX_QUIET_GAP = 0.10
 MAX_QUIET_WAIT = 0.02
+# Share by which a device may get slower or faster in the course of the repeats without a note.
+MAX_QUIET_DRIFT = 0.05
 
 
 def notes_on(
@@ -31,6 +33,9 @@ def notes_on(
     if samples.interrupted:
         yield f"interrupted after {len(samples.times):,} repeats"
     yield from _noise(settings, samples, busy, threads)
+    if clock.asynchronous and abs(drifted := drift(samples.times)) > MAX_QUIET_DRIFT:
+        how = "slower" if drifted > 0 else "faster"
+        yield f"the last third of the repeats is {100 * abs(drifted):.0f} % {how} than the first: its clock changes"
     if samples.batch > 1:
         yield f"each time is the mean of {samples.batch:,} forwards, since one is too short for the clock"
     if layers and samples.times:
@@ -84,6 +89,9 @@ def _gap(workload: Workload, settings: BenchSettings, layers: float, samples: Sa
     gap = (whole - layers) / whole
     if clock.asynchronous and gap > MAX_QUIET_WAIT + noise:
         least = units.seconds((gap - noise) * whole)
+        if settings.latency:
+            yield f"{least} or more of a forward are launching and waiting for its end, not the device's work"
+            return
         yield f"launch-bound: the device waits {least} or more a forward; use a larger batch or --compile"
     elif gap > max(MAX_QUIET_GAP, noise):
         rest = "evaluating the spec's lines" if workload.graph is None else "calls between the layers"

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 
 # Options without a value, which are "yes" or "no" as values of a name, and their settings.
-SWITCHES = {"compile": "compiled", "autocast": "autocast", "channels-last": "channels_last"}
+SWITCHES = {
+    "compile": "compiled",
+    "autocast": "autocast",
+    "channels-last": "channels_last",
+    "tf32": "tf32",
+    "cudnn-benchmark": "cudnn_benchmark",
+    "latency": "latency",
+}
 
 
 class BenchRequest(NamedTuple):
@@ -121,6 +128,8 @@ def second_of(request: BenchRequest, target: Target, values: Sequence[tuple[str,
     """The request of ``--vs`` and ``--vs-set``: as the first, with another target, or other values."""
     for name, value in values:
         _check_value(name, value, "--vs-set")
+        if name == "latency":
+            raise InputError("--vs-set latency: both are timed alike: --latency")
     try:
         second = request._replace(target=target).at(values)
     except ValueError as error:

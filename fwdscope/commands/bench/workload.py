@@ -15,7 +15,7 @@ from fwdscope.run.placement import ModuleCall
 from fwdscope.run.prepare import Prepared, RowNodes, prepared
 from fwdscope.run.runner import with_run
 from fwdscope.run.subject import Subject
-from fwdscope.settings import BenchSettings
+from fwdscope.settings import BenchSettings, RunError
 from fwdscope.trace.duplicate import replace_tensors
 from fwdscope.units import plural
 
@@ -37,6 +37,8 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
     if not settings.autocast and settings.dtype not in ("float32", subject.dtype):
         subject = subject.cast(settings.dtype)
     device, report = find_device(settings.device), subject.report()
+    if device.kind != "cuda" and (settings.tf32 is not None or settings.cudnn_benchmark is not None):
+        raise RunError(f"--tf32 and --cudnn-benchmark are for CUDA devices: on {device.device} leave them out")
     with prepared(subject, report, device, settings, settings.channels_last) as ready:
         if settings.channels_last:
             ready = replace(ready, call=_channels_last(ready.call))
@@ -52,7 +54,7 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
     if reason:
         reason = f"{reason}: the latency includes evaluating the spec's lines"
     report = replace(report, layers=tuple(row for row, _ in rows), device=device.device)
-    return Workload(ready, report, rows, graph, (*((reason,) if reason else ()), *ready.weights.notes))
+    return Workload(ready, report, rows, graph, (*((reason,) if reason else ()), *ready.notes, *ready.weights.notes))
 
 
 def _behind_past(subject: Subject, ready: Prepared, report: Report, is_compiled: bool) -> Workload:
@@ -67,7 +69,7 @@ def _behind_past(subject: Subject, ready: Prepared, report: Report, is_compiled:
         how = "the operators are compiled together" if is_compiled else "the operators run one by one"
         note = f"{how}; what is new is written in place behind {positions}"
     report = replace(report, device=ready.device.device)
-    return Workload(ready, report, ready.rows, graph, (note, *ready.weights.notes))
+    return Workload(ready, report, ready.rows, graph, (note, *ready.notes, *ready.weights.notes))
 
 
 def _channels_last(call: ModuleCall) -> ModuleCall:

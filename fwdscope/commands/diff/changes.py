@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fwdscope.commands.diff.matching import Item, Pair, matched
 from fwdscope.display import Paged
 from fwdscope.report import STEP_FIGURES, LayerRow, Report
+from fwdscope.report.speedup import differences
 
 Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]
 
@@ -228,9 +229,10 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
         yield "the two were counted by different conventions"
     runs = [report.run for report in (before, after)]
     if all(run is not None and run.latency is not None for run in runs):
-        devices = [run.device_name for run in runs if run is not None]
-        if devices[0] != devices[1]:
-            yield f"the latencies are of different devices: {devices[0]}, then {devices[1]}"
+        known = ("model ", "inputs ", "dtype ")
+        how = [text for text in differences(before, after, ("first", "then")) if not text.startswith(known)]
+        if how:
+            yield f"the latencies differ in how they were measured: {'; '.join(how)}"
     steps = [before.training, after.training]
     if steps[0] and steps[1]:
         texts = [f"{step.optimizer} and {step.loss}" for step in steps if step]

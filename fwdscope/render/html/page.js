@@ -427,7 +427,8 @@ function showLayer() {
   if (row.params) fact("parameters", exact(row.params), row.trainable_params < row.params ? `, ${exact(row.trainable_params)} trainable` : "");
   if (row.buffers) fact("buffers", exact(row.buffers));
   of("macs"); of("flops");
-  of("latency", slowest > fastest ? ` (${seconds(fastest)} … ${seconds(slowest)})` : "");
+  const noise = (reports[row.side].run?.clock_noise ?? 0) * row.calls;
+  of("latency", row.latency < noise ? ` (below the clock's noise of ${seconds(noise)})` : slowest > fastest ? ` (${seconds(fastest)} … ${seconds(slowest)})` : "");
   if (moved(row)) fact("read, written", `${bytes(row.bytes_read)}, ${bytes(row.bytes_written)}`);
   fact("FLOPs per byte", intensity(row) ? number(intensity(row)) : null);
   of("memory");
