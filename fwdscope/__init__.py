@@ -129,10 +129,9 @@ def inspect(
     """
     from fwdscope.inspection import inspect_module, inspect_target
     from fwdscope.settings import RunSettings, TrainingSettings
-    from fwdscope.storage import Stored, parse_format
+    from fwdscope.storage import stored_in
 
-    formats = (None if text is None else parse_format(text) for text in (weights_dtype, kv_dtype))
-    stored = Stored(*formats)
+    stored = stored_in(weights_dtype, kv_dtype)
     file = Path(weights) if weights is not None else None
     step = TrainingSettings.of(training) if training is not False else None
     if step is not None and device not in ("auto", "meta"):
@@ -227,12 +226,12 @@ def explain(
     from fwdscope.inspection import make_subject, refuse_stored
     from fwdscope.run.subject import ModuleSubject, Subject
     from fwdscope.settings import TrainingSettings
-    from fwdscope.storage import Stored, parse_format
+    from fwdscope.storage import stored_in
 
     if training is not False and (past or value is not None):
         raise InputError("a training step has neither a value nor earlier positions (past) to explain")
     step = TrainingSettings.of(training) if training is not False else False
-    stored = Stored(*(None if text is None else parse_format(text) for text in (weights_dtype, kv_dtype)))
+    stored = stored_in(weights_dtype, kv_dtype)
     refuse_stored(stored, past, is_counted=value is None and not step)
     subject: Subject
     if isinstance(target, str | os.PathLike):

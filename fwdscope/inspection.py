@@ -90,7 +90,9 @@ def refuse_stored(stored: Stored, past: int, is_counted: bool) -> None:
     if stored.cache is not None and not past:
         raise InputError("--kv-dtype is for what is kept of earlier positions: add --past")
     if any(stored) and not is_counted:
-        raise InputError("--weights-dtype and --kv-dtype are counted for a forward on meta: leave the run or step out")
+        options = f"--dtype {stored.products}" if stored.products else "--weights-dtype and --kv-dtype"
+        verb = "is estimated" if stored.products else "are counted"
+        raise InputError(f"{options} {verb} for a forward on meta: leave the run or step out")
 
 
 def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report, Picture | None]:
@@ -121,7 +123,8 @@ def with_generation(target: Target, report: Report) -> Report:
 
     @functools.cache
     def at(past: int, **sizes: int) -> Report | None:
-        other = target._replace(past=past)
+        # A prompt has nothing stored of earlier positions.
+        other = target._replace(past=past, stored=target.stored if past else target.stored._replace(cache=None))
         for name, size in sizes.items():
             other = other._replace(variables={**other.variables, name: str(size)})
         try:

@@ -22,11 +22,16 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 _SHORT_DTYPES = {"fp32": "float32", "fp64": "float64", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
 
 
+# The formats that products can run in, for estimates alone.
+ESTIMATED = {"fp8": "fp8", "float8": "fp8", "float8_e4m3fn": "fp8", "int8": "int8"}
+
+
 def dtype_name(text: str) -> str:
     """torch's name of a dtype, also given in short as ``bf16``. Raises ValueError for any other."""
     name = _SHORT_DTYPES.get(text.lower(), text)
     if name not in DTYPES:
-        raise ValueError(f"{text!r} is not one of {', '.join(DTYPES)}")
+        only = f"; fwdscope inspect --on H100 --dtype {text.lower()} estimates it" if text.lower() in ESTIMATED else ""
+        raise ValueError(f"{text!r} is not one of {', '.join(DTYPES)}{only}")
     return name
 
 

@@ -44,11 +44,23 @@ class Format(NamedTuple):
         return f"{elements}{'·4/8' if self.name == 'int4' else ''} + {scales} = {nbytes:,}"
 
 
+# The dtypes of products alone, for estimates, by the formats that their weights are stored in.
+PRODUCTS = {"fp8": "float8", "int8": "int8"}
+
+
 class Stored(NamedTuple):
-    """The formats of weights and of what is kept of earlier positions; None as they are computed with."""
+    """The formats of weights and of what is kept of earlier positions; None as they are computed with.
+
+    ``products`` is the dtype that products run in, if it is another than that of what lies between them.
+    """
 
     weights: Format | None = None
     cache: Format | None = None
+    products: str | None = None
+
+    def with_products(self, format: str) -> Stored:
+        """Products in the dtype of a format, ``fp8`` or ``int8``, and weights stored in it if in no other."""
+        return self._replace(products=PRODUCTS[format], weights=self.weights or Format(format))
 
 
 def parse_format(text: str) -> Format:
@@ -57,3 +69,10 @@ def parse_format(text: str) -> Format:
     if match is None or (match[2] and (match[1] == "fp8" or not int(match[2]))):
         raise ValueError(f"{text} is no format of stored numbers: write int8, int4 or fp8, and int4:g128 for groups")
     return Format(match[1], int(match[2]) if match[2] else None)
+
+
+def stored_in(weights: str | None, cache: str | None) -> Stored:
+    """The formats of these names. Raises ValueError for one that there is not."""
+    return Stored(
+        parse_format(weights) if weights is not None else None, parse_format(cache) if cache is not None else None
+    )

@@ -29,7 +29,7 @@ from fwdscope.cli.boundary import (
 )
 from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.look import NO_CACHE, Look, look_at
-from fwdscope.cli.options import command_line, target_of
+from fwdscope.cli.options import command_line, dtype_given, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.cli.watch import watch_spec
@@ -38,7 +38,7 @@ from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
 from fwdscope.render.nodes import COLOURS
 from fwdscope.settings import SHOW_ALL, RunSettings
-from fwdscope.storage import Stored
+from fwdscope.storage import PRODUCTS, Stored
 
 if TYPE_CHECKING:
     from fwdscope.device.table import Accelerator
@@ -83,7 +83,7 @@ def inspect(
     vary: Annotated[list[str] | None, typer.Option("--vary", metavar="NAME=VALUES", help=_VARY)] = None,
     arg: opt.Arguments = None,
     input_: opt.Inputs = None,
-    dtype: opt.ModelDtype = "float32",
+    dtype: opt.EstimatedDtype = "float32",
     batch: opt.Batch = None,
     past: opt.Past = None,
     weights_dtype: opt.WeightsFormat = None,
@@ -121,7 +121,7 @@ def inspect(
 
     def command() -> None:
         inspected = [target_of(text, set_, input_, dtype, allow_import, arg, past) for text in targets]
-        inspected = [one._replace(stored=Stored(weights_dtype, kv_dtype)) for one in inspected]
+        inspected = [_stored_as(one, dtype, Stored(weights_dtype, kv_dtype), on) for one in inspected]
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)
@@ -184,6 +184,17 @@ def inspect(
             raise typer.Exit(INTERRUPTED if interrupted else code)
 
     boundary(command, [*(limit or ()), *([f"mends={10**9}"] * suggest)])
+
+
+def _stored_as(target: Target, dtype: str, stored: Stored, on: str | None) -> Target:
+    """The target with its formats. Products in fp8 or int8 are for estimates; what lies between them is bfloat16."""
+    if dtype not in PRODUCTS:
+        return target._replace(stored=stored)
+    if on is None:
+        raise InputError(f"--dtype {dtype} is for estimates: add --on H100; --weights-dtype {dtype} counts bytes alone")
+    # A model in code has its own dtype.
+    between = "float32" if target.is_module else "bfloat16"
+    return target._replace(dtype=between, stored=stored.with_products(dtype))
 
 
 def _check_view(show: str | None, format: str | None, output: Path | None, view: Mapping[str, object]) -> str:
@@ -354,7 +365,7 @@ def _command_line(
 ) -> str:
     """The target and the options that decide the figures of the report."""
     options = {
-        "--dtype": target.dtype if target.dtype != "float32" else None,
+        "--dtype": dtype_given(target),
         "--device": device,
         "--on": on,
         "--weights": settings.weights,

@@ -13,8 +13,8 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.errors import InputError
 from fwdscope.limits import LIMITS, limit
-from fwdscope.settings import DTYPES, LOSSES, TrainingSettings, dtype_name
-from fwdscope.storage import Format, parse_format
+from fwdscope.settings import DTYPES, ESTIMATED, LOSSES, TrainingSettings, dtype_name
+from fwdscope.storage import PRODUCTS, Format, Stored, parse_format
 from fwdscope.targets import Target, find_spec
 from fwdscope.units import Figure, positions
 
@@ -53,6 +53,10 @@ def _parse_dtype(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+def _parse_estimated(text: str) -> str:
+    return ESTIMATED.get(text.lower()) or _parse_dtype(text)
+
+
 TargetTexts = Annotated[list[str], typer.Argument(metavar="TARGET", help=_TARGET, autocompletion=completion.targets)]
 NetworkText = Annotated[str, typer.Argument(metavar="TARGET", help=_NETWORK, autocompletion=completion.targets)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Replace a var of the spec: B=8.")]
@@ -64,6 +68,13 @@ ModelDtype = Annotated[
         "--dtype", parser=_parse_dtype, metavar="DTYPE", help=_DTYPE, autocompletion=completion.one_of(DTYPES)
     ),
 ]
+EstimatedDtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype", parser=_parse_estimated, metavar="DTYPE", help=f"{_DTYPE} With --on also fp8 and int8.",
+        autocompletion=completion.one_of([*DTYPES, "fp8", "int8"]),
+    ),
+]  # fmt: skip
 AllowImport = Annotated[bool, typer.Option("--allow-import", help=_IMPORT)]
 Limits = Annotated[list[str] | None, typer.Option("--limit", metavar="NAME=N", help=_LIMIT)]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")]
@@ -201,15 +212,24 @@ def files_of(target: Target) -> Iterator[Path]:
     yield from (Path(item.partition("=")[2].strip()) for item in target.inputs)
 
 
+def dtype_given(target: Target) -> str | None:
+    """What ``--dtype`` says of a target; None if it is not needed."""
+    products = target.stored.products
+    return next((name for name, dtype in PRODUCTS.items() if dtype == products), None) or (
+        target.dtype if target.dtype != "float32" else None
+    )
+
+
 def command_line(target: Target, options: Mapping[str, object]) -> str:
     """A target and options, quoted for a shell; options that are None or False are left out."""
-    words = [target.text]
+    words, products = [target.text], target.stored.products
+    implied = Stored().with_products(dtype_given(target) or "").weights if products else None
     given = [("--set", f"{name}={value}") for name, value in target.variables.items()]
     given += [("--arg", f"{name}={value}") for name, value in target.arguments.items()]
     given += [("--input", item) for item in target.inputs]
     stored = {
         "--past": target.past or None,
-        "--weights-dtype": target.stored.weights,
+        "--weights-dtype": target.stored.weights if target.stored.weights != implied else None,
         "--kv-dtype": target.stored.cache,
     }
     given += [(name, str(value)) for name, value in stored.items() if value is not None]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fwdscope.cli.boundary import FELL_SHORT, check_writable, choose_format, complain, put, terminal_of
-from fwdscope.cli.options import command_line, files_of
+from fwdscope.cli.options import command_line, dtype_given, files_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED, Stop
@@ -80,9 +80,9 @@ def inspect_at_sizes(
 
         points, interrupted = run_sweep(axes, report_at)
     varied = "".join(f" --vary {shlex.quote(text)}" for text in texts)
-    given = {"--dtype": target.dtype if target.dtype != "float32" else None}
+    given = {"--dtype": dtype_given(target)}
     step = settings.training.options() if settings.training else {}
-    bench = [f"fwdscope bench {command_line(target, given)}{varied}"] * (not step)
+    bench = [f"fwdscope bench {command_line(target, given)}{varied}"] * (not step and not target.stored.products)
     again = command_line(target, {**given, **step, "--on": on}) + varied
     steps = (*bench, f"fwdscope inspect {again} -o sweep.csv")
     width, color = terminal_of() if output is None else (100, False)

@@ -127,7 +127,7 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
 
 def rates(peaks: Peaks) -> str:
     """``989 TFLOP/s, 3.35 TB/s``, with the peak of convolutions if it is another."""
-    texts = [units.measure(peaks.flops, "FLOP/s")] if peaks.flops else []
+    texts = [units.measure(peaks.flops, "OP/s" if peaks.dtype.startswith("int") else "FLOP/s")] if peaks.flops else []
     if peaks.convolution_flops and peaks.convolution_flops != peaks.flops:
         tf32 = " in TF32" if peaks.source == "table" else ""
         texts.append(f"convolutions{tf32} {units.measure(peaks.convolution_flops, 'FLOP/s')}")

@@ -595,6 +595,8 @@ class Report(Paged):
     # Small pictures of outputs, in order of execution, if the run was to draw them all.
     strips: tuple[Strip, ...] = ()
     convention: str = CONVENTION
+    # The dtype that products run in for the estimates, ``float8`` or ``int8``, if it is another than ``dtype``.
+    products: str | None = lean(None)
 
     @property
     def is_stored(self) -> bool:
@@ -606,7 +608,8 @@ class Report(Paged):
 
         Each formula and each operator is there once, in a list of its own: rows have their indices in it.
         """
-        found = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "layers"}
+        found = _plain(dataclasses.replace(self, layers=()))
+        del found["layers"]
         has_backward = any(row.backward_operators for row in self.layers)
         names = [name for name in SHARED if has_backward or name != "backward_operators"]
         tables: dict[str, dict[Any, int]] = {name: {} for name in names}

@@ -61,6 +61,10 @@ def as_stored(report: Report, stored: Stored) -> Report:
         # A weight that is read again is read once if it is fused.
         fewer = min(param_bytes, whole["read"] - whole["kept"], fused.weights)
         fused = replace(fused, weights=fused.weights - fewer, ends=fused.ends - whole["kept"])
+        if stored.products:
+            # What one product leaves for the next is written in a byte each.
+            size = ITEMSIZE.get(report.dtype, 1)
+            fused = replace(fused, between=tuple((nbytes // size, n) for nbytes, n in fused.between))
     totals = replace(
         sums,
         fused=fused,
@@ -71,7 +75,7 @@ def as_stored(report: Report, stored: Stored) -> Report:
     )
     unmatched = sum(n * missed for (_, missed), n in zip(reading, times, strict=True))
     notes = (*report.notes, *_notes(report, stored, totals.param_bytes, unmatched))
-    return replace(report, layers=layers, totals=totals, notes=notes)
+    return replace(report, layers=layers, totals=totals, notes=notes, products=stored.products)
 
 
 def _minus(value: int | None, less: int) -> int | None:
@@ -83,7 +87,11 @@ def _notes(report: Report, stored: Stored, param_bytes: int, unmatched: int) -> 
         sizes = f"with scales {units.byte_size(param_bytes)}, not {units.byte_size(report.totals.param_bytes)}"
         yield (
             f"weights of two dimensions or more are stored as {stored.weights} ({sizes}); "
-            f"arithmetic is {report.dtype}, and unpacking is not counted"
+            + (
+                f"products run in {stored.products}, all else in {report.dtype}; casting activations is not counted"
+                if stored.products
+                else f"arithmetic is {report.dtype}, and unpacking is not counted"
+            )
         )
     if unmatched:
         yield f"{units.plural(unmatched, 'weight')} read in parts: the reading is counted as of {report.dtype}"

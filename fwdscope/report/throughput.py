@@ -31,8 +31,8 @@ def items(report: Report) -> tuple[int, str] | None:
 
 
 def dtype_of_products(report: Report) -> str:
-    """The dtype that matrix products run in: that of the report, unless autocast casts to another."""
-    return (report.training and report.training.autocast) or report.dtype
+    """The dtype that matrix products run in: that of the report, unless they are cast to another."""
+    return (report.training and report.training.autocast) or report.products or report.dtype
 
 
 def measured_step(report: Report, step: TrainingStep, seconds: float, peaks: Peaks, devices: int) -> MeasuredStep:

@@ -243,6 +243,7 @@ _reports = st.builds(
     training=st.one_of(st.none(), _steps),
     strips=_tuples(_strips),
     convention=_texts,
+    products=st.one_of(st.none(), _texts),
 )
 
 ROW = LayerRow("fc", "Linear", "layer", 1, output_shapes=((1, 10),), params=7850)

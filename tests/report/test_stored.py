@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 import fwdscope
+from fwdscope.cli import app
 from fwdscope.errors import InputError
 from fwdscope.inspection import inspect_target
 from fwdscope.render.explanation import draw
@@ -113,3 +116,43 @@ def test_explain_shows_the_bytes_as_stored_with_their_scales() -> None:
 def test_formats_are_for_what_is_counted() -> None:
     with pytest.raises(InputError, match="--kv-dtype is for what is kept"):
         report_of("gpt2", Stored(cache=Format("fp8")))
+
+
+def test_products_in_eight_bits_are_estimated_at_their_peak(tmp_path: Path) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text("vars: {B: 4096}\ninputs: {x: 'randn(B, 4096)'}\nlayers:\n  - a = Linear(4096, bias=False)\n"
+                    "  - b = Linear(4096, bias=False)\n")  # fmt: skip
+
+    def run(*options: str) -> Result:
+        return CliRunner().invoke(app, ["inspect", str(spec), *options])
+
+    report = Report.loads(run("--on", "H100,A100", "--dtype", "fp8", "--format", "json").stdout)
+    assert (report.dtype, report.products) == ("bfloat16", "float8")
+    h100, a100 = report.estimates
+    # Two products of 2 · 4096³ FLOPs at the published 1,979 TFLOP/s; an A100 has no float8.
+    assert h100.compute_seconds == pytest.approx(4 * 4096**3 / 1979e12, rel=1e-3)
+    assert (a100.seconds, a100.peaks.dtype) == (None, "float8")
+    # Each weight in a byte for each element and 4 bytes of scale; inputs and outputs stay bfloat16, 2 bytes each. What
+    # is between the products, 4096² bytes, stays in the cache of 50 MiB.
+    moved = 2 * (4096**2 + 4) + 2 * 2 * 4096**2
+    assert h100.memory_seconds == pytest.approx(moved / 3.35e12, rel=1e-6)
+    # At a batch 8 times as large 128 MiB, written and read, lie between the products, but for those 50.
+    larger = Report.loads(run("--set", "B=32768", "--on", "H100", "--dtype", "fp8", "--format", "json").stdout)
+    moved += 7 * 4 * 4096**2 + 2 * (128 - 50) * 2**20
+    assert larger.estimates[0].memory_seconds == pytest.approx(moved / 3.35e12, rel=1e-6)
+    assert (
+        "3.96 POP/s" in run("--on", "B200", "--dtype", "int8").stdout
+        or "OP/s" in run("--on", "T4", "--dtype", "int8").stdout
+    )
+    assert "inspect " + str(spec) + " --dtype fp8 --on H100" in run("--on", "H100", "--dtype", "fp8").stdout
+    for options, words in (
+        (("--dtype", "fp8"), "--dtype fp8 is for estimates: add --on H100"),
+        (("--dtype", "int8", "--on", "H100", "--device", "cpu"), "is estimated for a forward on meta"),
+        (("--dtype", "int8", "--on", "H100", "--training"), "is estimated for a forward on meta"),
+    ):
+        result = run(*options)
+        assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+    assert (
+        "fwdscope inspect --on H100 --dtype fp8"
+        in CliRunner().invoke(app, ["bench", str(spec), "--dtype", "fp8"]).stderr
+    )
