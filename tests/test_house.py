@@ -68,7 +68,17 @@ MAY_IMPORT = {
         "functions",
     }
     | {"guide", "language", "layers", "polynomial", "report"},
-    "editor": {"functions", "language", "layers", "render", "settings"},
+    "editor": {
+        "commands.annotate",
+        "commands.check",
+        "functions",
+        "inspection",
+        "language",
+        "layers",
+        "render",
+        "report",
+    }
+    | {"run", "settings", "targets"},
     "cli": {"kept", "language", "render", "settings", "targets"},
     "pytest_plugin": set(),
     "torchinfo": set(),

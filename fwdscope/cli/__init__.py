@@ -31,6 +31,7 @@ COMMANDS = {
     "scale": "Show how costs grow: exact formulas in a network's vars, and what dominates them.",
     "fit": "Find the sizes with which a network meets a budget: which width and depth have 1.3 billion parameters?",
     "annotate": "Write the shape of each line's output behind the line.",
+    "format": "Lay out specs: arrows in one column, calls spaced alike.",
     "export": "Write a spec as PyTorch code, as ONNX or as an exported program.",
     "guide": "Explain the language of specs, a page a topic, each with an example that runs.",
     "specs": "List the specs that ship with fwdscope, or print one; each can be named wherever a spec file can.",

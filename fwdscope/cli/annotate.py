@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fwdscope import disk
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, tell, terminal_of, write_error
 from fwdscope.cli.options import AllowImport, Limits
 from fwdscope.cli.progress import show_progress
+from fwdscope.cli.spec_files import spec_files, write_spec
 from fwdscope.errors import InputError
 from fwdscope.extensions import import_from_here
 from fwdscope.language.problems import SpecError
@@ -56,7 +54,9 @@ def annotate(
 
     def command() -> None:
         changed, wrong = False, False
-        for file in _files(specs, write):
+        if "-" in specs:
+            raise InputError("annotate needs a file, and - is stdin")
+        for file in spec_files(specs, write):
             try:
                 changed = _annotate(file, lines, depth, write, allow_import) or changed
             except SpecError as error:
@@ -69,32 +69,6 @@ def annotate(
             raise typer.Exit(FELL_SHORT)
 
     boundary(command, limit)
-
-
-def _files(specs: list[str], write: bool) -> list[SpecFile]:
-    """The spec files that the targets name. Raises InputError if there are none, or if they may not be written."""
-    from fwdscope.commands.check.files import files, looks_like_spec
-    from fwdscope.targets import Target, shipped_specs
-
-    if "-" in specs:
-        raise InputError("annotate needs a file, and - is stdin")
-    found = files(specs)
-    for spec in specs:
-        if Target(spec).is_module:
-            raise InputError(f"{spec} is a PyTorch model: fwdscope new model.yaml --from {spec} writes a spec of it")
-        if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped_specs():
-            raise InputError(f"{spec} ships with fwdscope: copy it to a file of yours to write into")
-    try:
-        specs_found = [
-            file
-            for file in found
-            if file.named or looks_like_spec(disk.read_bytes(file.path).decode("utf-8", "replace"))
-        ]
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
-    if not specs_found:
-        raise InputError(f"none of the {len(found)} files is a spec: each has `inputs:` and `layers:`")
-    return specs_found
 
 
 def _annotate(
@@ -118,20 +92,11 @@ def _annotate(
         tell(f"{found.name}: nothing to change\n")
         return False
     if write:
-        _write(file.path, found.after)
+        write_spec(file.path, found.after)
     else:
-        say(patch(found.name, found.before, found.after, terminal_of()[1]))
+        say(patch(found.name, found.before, found.after, terminal_of()[1]), unchanged=True)
     counts = [f"{count} {word}" for count, word in ((found.added, "new"), (found.refreshed, "refreshed")) if count]
     shapes = plural(found.added + found.refreshed, "shape")
     ending = "written" if write else "to write: add --write"
     tell(f"{found.name}: {shapes} ({', '.join(counts)}) {ending}\n")
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the text, keeping a byte order mark. Raises InputError if the file cannot be written."""
-    try:
-        mark = codecs.BOM_UTF8 if disk.read_bytes(path).startswith(codecs.BOM_UTF8) else b""
-        disk.write(path, mark + text.encode())
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}") from None

@@ -197,15 +197,17 @@ def page(text: str) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def say(text: str) -> None:
+def say(text: str, unchanged: bool = False) -> None:
     """Write text to stdout and flush it. If the reader is gone (`| head`), carry on quietly to the exit code.
 
+    What a program reads as the user's own file stays ``unchanged``: line ends, and signs that a terminal would obey.
     Raises InputError if stdout cannot be written.
     """
     from fwdscope.render.lines import takes_color
 
     try:
-        sys.stdout.write(escaped(text, takes_color(sys.stdout)))
+        as_it_is = unchanged and not sys.stdout.isatty()
+        sys.stdout.write(text if as_it_is else escaped(text, takes_color(sys.stdout)))
         sys.stdout.flush()
     except BrokenPipeError:
         _close_stdout()

@@ -42,6 +42,7 @@ _BADGE = (
 )
 _WATCH = "Check again each time that a file is saved, with marks at what changed. Ctrl-C ends it."
 _SIZES = "A size of the inputs of a library's model: B (batch), T (tokens), H, W, F (frames). Repeatable."
+_FORMAT_ONLY = "Check only that specs are laid out as `fwdscope format` writes them, from their text alone."
 _NO_CACHE = "Build every spec, even if it has not changed since an earlier run."
 
 
@@ -61,6 +62,7 @@ def check(
     output: ReportOutput = None,
     badge: Annotated[Path | None, typer.Option(metavar="FILE", help=_BADGE)] = None,
     watch: Annotated[bool, typer.Option("--watch", help=_WATCH)] = False,
+    format_only: Annotated[bool, typer.Option("--format-only", help=_FORMAT_ONLY)] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=_NO_CACHE)] = False,
     sizes: Annotated[list[str] | None, typer.Option("--set", metavar="SIZE=VALUE", help=_SIZES)] = None,
     arguments: Arguments = None,
@@ -79,6 +81,8 @@ def check(
         from fwdscope.commands.check.run import CheckPlan
 
         form = choose_format(format_, output, FORMATS)
+        if format_only and (baseline or update or watch or badge):
+            raise InputError("--format-only reads the text alone: leave --baseline, --update, --watch and --badge out")
         folder = _baselines(baseline, update, tolerance, "tolerance" in defaulted(ctx))
         if allow_import:
             import_from_here()
@@ -100,13 +104,26 @@ def check(
         if badge is not None:
             choose_format(None, badge, ("json",))
             check_writable(badge, read)
-        run = _run(found, plan, form, output)
+        run = _run(found, plan, form, output) if not format_only else _layouts(found, form, output)
         if badge is not None:
             put(render_badge(run, badge.stem), badge)
         if code := run.exit_code:
             raise typer.Exit(code)
 
     boundary(command, limit)
+
+
+def _layouts(files: tuple[SpecFile, ...], form: str, output: Path | None) -> CheckRun:
+    """Check how the files are laid out, and write the result."""
+    from fwdscope.commands.check.layout import check_layouts
+    from fwdscope.render.checks import text
+
+    run = check_layouts(files)
+    if form == "text" and output is None:
+        say(text.render(run, terminal_of()[1]))
+    else:
+        put(render(run, form), output)
+    return run
 
 
 def _baselines(baseline: str | None, update: bool, tolerance: str | None, by_default: bool) -> BaselineFolder | None:

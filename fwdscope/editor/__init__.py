@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fwdscope.editor.calls import CallSignature, SignatureHelp, signature_help
 from fwdscope.editor.completion import Completion, completion_page, completions
-from fwdscope.editor.document import Document, TextEdit, TextPosition, TextRange
+from fwdscope.editor.document import Document, TextEdit, TextPosition, TextRange, format_edits
 from fwdscope.editor.hover import HoverText, hover
 from fwdscope.editor.names import definition, prepare_rename, references, rename
 from fwdscope.editor.outline import OutlineItem, folding, outline
@@ -26,6 +26,7 @@ __all__ = [
     "completions",
     "definition",
     "folding",
+    "format_edits",
     "hover",
     "outline",
     "prepare_rename",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fwdscope.editor.symbols import SymbolTable
 from fwdscope.language import tree
 from fwdscope.language.check import Checked, check_all
+from fwdscope.language.formatting import format_text
 from fwdscope.language.parser import parse_all, parse_leniently
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 
@@ -101,3 +102,15 @@ class Document:
     def range(self, span: Span) -> TextRange:
         """The range of a span."""
         return TextRange(self.position(span.start), self.position(span.end))
+
+
+def format_edits(document: Document) -> list[TextEdit]:
+    """Return the edits that lay out a spec, a line each; none if it does not parse."""
+    if document.parsed[1]:
+        return []
+    after = Document(format_text(document.source), document.source.name).lines
+    return [
+        TextEdit(TextRange(TextPosition(number, 0), TextPosition(number, len(was))), now)
+        for number, (was, now) in enumerate(zip(document.lines, after, strict=True))
+        if was != now
+    ]

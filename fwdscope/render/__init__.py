@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwdscope.render.columns import COLUMNS, DEFAULT_COLUMNS
-from fwdscope.render.rows import FIGURES, Options, view
-from fwdscope.report import Report
+if TYPE_CHECKING:
+    from fwdscope.render.columns import COLUMNS, DEFAULT_COLUMNS
+    from fwdscope.render.rows import FIGURES, Options, view
+    from fwdscope.report import Report
 
 __all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Options", "ReportFormat", "render", "view"]
+
+# Imported when they are used: who reads a page of the vocabulary needs no report.
+_HOMES = {"COLUMNS": "columns", "DEFAULT_COLUMNS": "columns", "FIGURES": "rows", "Options": "rows", "view": "rows"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 class ReportFormat(NamedTuple):
@@ -56,6 +66,8 @@ def render(report: Report, format: str, options: Options | None = None) -> str:
     """The report in one of :data:`FORMATS`. Raises ValueError for an unknown format or column."""
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
+    from fwdscope.render.rows import Options
+
     form = FORMATS[format]
     module = importlib.import_module(f"fwdscope.render.{form.file}")
     text: str = getattr(module, form.function)(report, options or Options())

@@ -19,9 +19,10 @@ from fwdscope.language.check import Checked
 from fwdscope.language.composer import compose
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Expression, Name, TupleOrList
+from fwdscope.language.formatting import Edit, align_arrows, arrows
 from fwdscope.language.grammar import parse as parse_expression
 from fwdscope.language.parser import parse
-from fwdscope.language.problems import Source, Span, width
+from fwdscope.language.problems import Source, Span
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 
 # Which lines without a promise get one: those whose shape differs from the line above, none, or every one.
@@ -29,9 +30,6 @@ Lines = Literal["changed", "promised", "all"]
 
 # Methods that move dimensions.
 _MOVES = {"permute", "transpose", "movedim", "moveaxis", "swapaxes", "swapdims", "mT", "T", "t", "rot90"}
-# Columns between the longest line and the arrows. A line that ends beyond the last column does not move the others.
-GAP_BEFORE_ARROWS = 4
-LAST_COLUMN_OF_LINES = 84
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,6 @@ class Annotation:
     refreshed: int
     # Promises that could not be checked: the number of the line, and why.
     notes: tuple[tuple[int, str], ...] = ()
-
-
-# A span of the text and the text that replaces it.
-_Edit = tuple[Span, str]
 
 
 class _AnnotatedLine(NamedTuple):
@@ -86,7 +80,7 @@ def annotate(checked: Checked, lines: Lines = "changed", depth: int = 1) -> Anno
     recorded = LineShapes(checked)
     bracketed = set(_bracketed(source))
     added: list[tuple[int, str]] = []
-    edits: list[_Edit] = []
+    edits: list[Edit] = []
     notes: list[tuple[int, str]] = []
     for line in _lines(checked.spec):
         span, promise = line.statement.span, line.statement.promise
@@ -111,7 +105,8 @@ def annotate(checked: Checked, lines: Lines = "changed", depth: int = 1) -> Anno
         elif not all(call.kept for call in calls):
             edits.append((promise.span, _shape(line, recorded, promise.shape, source) or "_"))
     refreshed = len(edits)
-    edits += _place_arrows(source, checked.spec, added)
+    if added:  # without a new arrow, the others stay
+        edits += align_arrows(source, arrows(checked.spec), added)
     after = source.text
     for place, text in sorted(edits, reverse=True):
         after = after[: place.start] + text + after[place.end :]
@@ -283,35 +278,3 @@ def _is_right(promised: Expression, seen: Sequence[KnownSize], names: Sequence[s
         return all(evaluate_plain(promised, values) == one.size for values, one in zip(known, seen, strict=True))
     except ArithmeticProblem:
         return False
-
-
-def _place_arrows(source: Source, spec: tree.ModelSpec, added: Sequence[tuple[int, str]]) -> Iterator[_Edit]:
-    """Iterate over new arrows, and over the blanks before those there are, so that all stand in one column.
-
-    It is the most common one if every line leaves room, else the first that does. A line that ends beyond the last
-    column has its arrow behind it. Without a new arrow, the others stay.
-    """
-    given: dict[int, int] = {}
-    for line in _lines(spec) if added else ():
-        if (promise := line.statement.promise) is not None:
-            arrow = source.text.rindex("->", line.statement.span.start, promise.span.start)
-            end = len(source.text[:arrow].rstrip())
-            # Only arrows on the line that they belong to count.
-            if "\n" not in source.text[end:arrow]:
-                given[end] = arrow
-    ends = {end: _column(source, end) for end in (*given, *(end for end, _ in added))}
-    columns = Counter(_column(source, arrow) for arrow in given.values())
-    common = min(columns, key=lambda c: (-columns[c], c)) if columns else 0
-    longest = max((end for end in ends.values() if end <= max(LAST_COLUMN_OF_LINES, common - 1)), default=0)
-    column = common if longest < common else longest + GAP_BEFORE_ARROWS
-    blanks = {end: " " * (column - at if at < column else 2) for end, at in ends.items()}
-    for end, arrow in given.items():
-        if source.text[end:arrow] != blanks[end]:
-            yield Span(end, arrow), blanks[end]
-    for end, text in added:
-        yield Span(end, end), f"{blanks[end]}-> {text}"
-
-
-def _column(source: Source, offset: int) -> int:
-    """Return the column of a character in a terminal, from 0."""
-    return width(source.text[offset - source.place(offset)[1] + 1 : offset])

@@ -45,12 +45,12 @@ class CheckMessage:
 
 @dataclass(frozen=True)
 class CheckPoint:
-    """One thing that is checked: a promise, an expectation, the baseline.
+    """One thing that is checked: a promise, an expectation, the baseline, the layout of a line.
 
     ``problem`` says how it failed, ``reason`` why it was skipped.
     """
 
-    kind: Literal["promise", "expect", "baseline"]
+    kind: Literal["promise", "expect", "baseline", "format"]
     what: str
     expected: str
     state: Literal["met", "failed", "skipped"]
