@@ -9,6 +9,7 @@ Powers may be negative, as in ``d·kv_heads/heads``.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -265,6 +266,22 @@ def is_at_most(one: Polynomial, other: Polynomial, low: Mapping[str, int]) -> bo
     least = [min((0, *(e[i] for e in difference.terms))) for i in range(len(difference.names))]
     difference *= Polynomial(difference.names, {tuple([-power for power in least]): 1})
     return all(coefficient > 0 for coefficient in difference.shifted(low).terms.values())
+
+
+def largest_of(
+    options: Sequence[Polynomial], low: Mapping[str, int], points: Iterable[Mapping[str, int]]
+) -> list[Polynomial]:
+    """The polynomials without those that are provably nowhere the largest where no var is below its bound in ``low``.
+
+    ``points`` are some places there. What is the largest at none of them is compared with the others, and with the
+    means of any two: of what grows from one layer to the next by the same, none between the first and the last is.
+    """
+    kept = list(dict.fromkeys(max(options, key=lambda one: one(point)) for point in points))
+    means = [(one + two) * Fraction(1, 2) for one, two in itertools.combinations(kept, 2)] if len(kept) <= 12 else []
+    for one in options:
+        if one not in kept and not any(is_at_most(one, other, low) for other in (*kept, *means)):
+            kept.append(one)
+    return [one for one in kept if not any(two is not one and is_at_most(one, two, low) for two in kept)]
 
 
 def _alike(one: Polynomial, other: Any) -> tuple[Polynomial, Polynomial]:

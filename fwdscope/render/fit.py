@@ -26,6 +26,7 @@ from fwdscope.units import Figure
 
 # Shown with those that have a budget.
 _ALWAYS = ("params", "macs", "peak_memory")
+_TITLES = {**FIGURES, "tokens_per_second": "tokens/s"}
 
 
 def law(tokens: Fraction | None, compute: float | None) -> tuple[Figure, str]:
@@ -53,7 +54,7 @@ def draw(fit: Fitted, notes: Sequence[str], width: int = 100, color: bool = Fals
 
 
 def _head(fit: Fitted) -> Iterator[Line]:
-    sought = ", ".join(f"{FIGURES[name]} {figure.text}" for name, figure in fit.budgets.items())
+    sought = ", ".join(f"{_TITLES[name]} {figure.text}" for name, figure in fit.budgets.items())
     yield ((printable(fit.name), "bold"), (f"  ·  {printable(sought)}", ""))
 
 
@@ -71,10 +72,12 @@ def _table(fit: Fitted, width: int) -> Iterator[Line]:
     for name in names:
         columns.append(Column(name, [Cell(f"{one.values[name]:,}", style="bold") for one in fit.answers], right=True))
     for name in dict.fromkeys((*fit.budgets, *_ALWAYS)):
+        if not all(name in one.figures for one in fit.answers):
+            continue
         values = [one.figures[name] for one in fit.answers]
         write = units.byte_size if name in BYTES else units.count
         texts = [f"{v:,}" for v in values] if name == "params" and name in fit.budgets else list(map(write, values))
-        columns.append(Column(FIGURES[name], texts, right=True, drop=0 if name in fit.budgets else 1))
+        columns.append(Column(_TITLES[name], texts, right=True, drop=0 if name in fit.budgets else 1))
     yield from lay_out(columns, width - 2).lines()
 
 
@@ -90,6 +93,12 @@ def _search(fit: Fitted, width: int) -> Iterator[Line]:
         text += "; those shown were built and have these figures"
     text += f"  ·  {units.plural(fit.evaluations, 'evaluation')}, {fit.seconds:.1f} s"
     yield from wrapped(text, width, "dim")
+    if not fit.is_whole:
+        text = f"{units.exact(fit.tried)} of these were looked at in the time: give fewer values, or wider steps"
+        yield from wrapped(text, width, "yellow")
+    for name in fit.unknown:
+        text = f"{_TITLES[name]} has no formula in these vars: combinations were built one by one"
+        yield from wrapped(text, width, "yellow")
     if fit.dropped:
         yield from wrapped(f"{units.plural(fit.dropped, 'combination')} could not be built or fell short", width, "dim")
 
@@ -104,7 +113,7 @@ def as_json(fit: Fitted) -> dict[str, Any]:
         "answers": [
             {
                 "values": dict(one.values),
-                "figures": {name: one.figures[name] for name in FIGURES if name in one.figures},
+                "figures": {name: one.figures[name] for name in _TITLES if name in one.figures},
             }
             for one in fit.answers
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
-from fwdscope.commands.scale import BYTES, ScaledFigure, Scaling, steps_text
+from fwdscope.commands.scale import BYTES, OffBy, ScaledFigure, ScaledRow, Scaling, VarRange, steps_text
 from fwdscope.polynomial import Maximum
 from fwdscope.printable import printable
 from fwdscope.render.bench import wrapped, write_blocks
@@ -16,14 +16,16 @@ from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
 
 FORMATS = ("text", "json", "markdown", "latex", "python")
 # The figures whose terms are shown one by one.
-_BY_TERM = ("params", "macs")
+_BY_TERM, _BY_TERM_OF_STEP = ("params", "macs"), ("params", "train_flops", "saved_activations")
+# The figures of rows.
+_OF_ROWS = {"params": "params of one", "macs": "MACs of one"}
+_OF_ROWS_OF_STEP = {"params": "params of one", "saved_bytes": "saved bytes", "train_flops": "FLOPs of a step"}
 _MOST_TERMS = 6
 _MOST_OPTIONS = 4
 _MOST_VALUES = 12
 _LEVELS = 2
 # The figures that are drawn, at so many sizes.
-_PLOTTED, _POINTS = ("params", "macs", "peak_memory"), 14
-_NONE = "no formula in {}"
+PLOTTED, _POINTS = ("params", "macs", "peak_memory", "train_memory"), 14
 
 
 def render(
@@ -37,8 +39,6 @@ def render(
     again: str = "",
 ) -> str:
     """The growth in one of :data:`FORMATS`; ``places`` are values to evaluate at, ``plots`` vars to draw along."""
-    for name in plots:
-        growth.check_values({name: growth.base.get(name, 1)})
     beyond = [growth.check_values(place) for place in places]
     if form == "json":
         return growth.dumps()
@@ -53,8 +53,9 @@ def render(
         _head(growth),
         _formulas(growth, width),
         _at(growth, places, beyond, width),
-        *(_plot(growth, name, figure, width) for name in plots for figure in _PLOTTED),
-        *(_terms(growth, name, width) for name in _BY_TERM),
+        *(_plot(growth, name, figure, width) for name in plots for figure in PLOTTED if figure in growth.figures),
+        *(_terms(growth, name, width) for name in by_term(growth)),
+        (line for text in moves(growth) for line in wrapped(text, width, "cyan", hanging="  ")),
         _rows(growth, depth or _LEVELS, width),
         _none(growth, width),
         _checked(growth, width),
@@ -65,6 +66,11 @@ def render(
     return write_blocks(blocks, color)
 
 
+def by_term(growth: Scaling) -> tuple[str, ...]:
+    """The figures whose terms are shown one by one."""
+    return _BY_TERM_OF_STEP if growth.step else _BY_TERM
+
+
 def _larger(growth: Scaling) -> str:
     """Values to evaluate at, as an example."""
     one = growth.ranges[-1] if growth.ranges else None
@@ -73,21 +79,28 @@ def _larger(growth: Scaling) -> str:
     )
 
 
-def _figure_text(name: str, value: float) -> str:
+def figure_text(name: str, value: float) -> str:
+    """A value of a figure with its unit."""
     # Between the steps of a formula its value may be a fraction.
     number = value if isinstance(value, int) else float(value)
     return units.byte_size(number) if name in BYTES else units.count(number)
 
 
 def _head(growth: Scaling) -> Iterator[Line]:
-    yield ((printable(growth.name), "bold"), (f"  ·  {growth.dtype}  ·  in {', '.join(growth.base)}", ""))
+    texts = "  ·  ".join(["", growth.dtype, *facts(growth), f"in {', '.join(growth.base)}"])
+    yield ((printable(growth.name), "bold"), (texts, ""))
     yield ((", ".join(f"{name} = {value:,}" for name, value in growth.base.items()), "dim"),)
+
+
+def facts(growth: Scaling) -> list[str]:
+    """What the training step is, if it is one."""
+    return [f"a training step ({printable(growth.step[1])}, {printable(growth.step[0])})"] if growth.step else []
 
 
 def _formulas(growth: Scaling, width: int) -> Iterator[Line]:
     """A line for each figure: its value, and its formula in as many lines as it takes."""
     titles = [one.title for one in growth.figures.values()]
-    values = [_figure_text(one.name, one.value) for one in growth.figures.values()]
+    values = [figure_text(one.name, one.value) for one in growth.figures.values()]
     left, middle = max(map(cells, titles)), max(map(cells, values))
     room = width - left - middle - 7
     for title, value, one in zip(titles, values, growth.figures.values(), strict=True):
@@ -102,24 +115,36 @@ def _formulas(growth: Scaling, width: int) -> Iterator[Line]:
             )
 
 
-def _limits(one: ScaledFigure) -> str:
+def limits(one: ScaledFigure) -> str:
     """Where the formula of a figure holds, if not wherever others do."""
     fixed = [f"at {name} = {value:,}" for name, value in one.fixed.items()]
-    return ", ".join([*fixed, *(f"for {text}" for text in one.narrow)])
+    return ", ".join([*fixed, *(f"for {bound.text}" for bound in one.bounds)])
+
+
+def no_formula(one: ScaledFigure) -> str:
+    """In which vars a figure has no formula."""
+    return f"no formula in {' and '.join(one.broken)}"
 
 
 def _formula_lines(one: ScaledFigure, room: int) -> list[str]:
     if one.formula is None:
-        return wrap(_NONE.format(" and ".join(one.broken)), room)
-    limits = f"   {_limits(one)}" if _limits(one) else ""
+        return wrap(no_formula(one), room)
+    where = f"   {limits(one)}" if limits(one) else ""
     if not isinstance(one.formula, Maximum):
-        return wrap(f"{one.formula}{limits}", room)
+        return wrap(f"{one.formula}{where}", room)
     options = [str(option) for option in one.formula.options]
     more = len(options) - _MOST_OPTIONS
     lines = [f"    {option}," for option in options[:_MOST_OPTIONS]]
     lines[0] = f"max({options[0]},"
-    lines[-1] = lines[-1][:-1] + (f", and {more} more: --format python)" if more > 0 else ")") + limits
+    lines[-1] = lines[-1][:-1] + (f", and {more} more: --format python)" if more > 0 else ")") + where
     return [part for line in lines for part in wrap(line, room, hang="      ")]
+
+
+def moves(growth: Scaling) -> Iterator[str]:
+    """Where the peaks are, and where they move to as vars grow."""
+    for name in ("peak_memory", "train_memory"):
+        if name in growth.figures and (texts := list(growth.moves(name))):
+            yield f"{growth.figures[name].title} is {', '.join(texts)}"
 
 
 def _at(
@@ -134,25 +159,37 @@ def _at(
     for one in known:
         assert one.formula is not None
         values = [one.value, *(one.formula({**growth.base, **place}) for place in places)]
-        columns.append(Column(one.title, [_figure_text(one.name, value) for value in values], right=True, drop=1))
+        columns.append(Column(one.title, [figure_text(one.name, value) for value in values], right=True, drop=1))
     yield from lay_out(columns, width - 2).lines()
     for text in dict.fromkeys(text for one in beyond for text in one):
         yield from wrapped(text, width, "yellow")
 
 
 def _plot(growth: Scaling, name: str, figure: str, width: int) -> Iterator[Line]:
-    """A figure against a var, other vars as they are: by its formula, or where it has none at what was evaluated."""
-    one, along = growth.figures[figure], next(r for r in growth.ranges if r.name == name)
-    known = next((off.values for off in one.off if off.var == name), ())
-    if one.formula is not None and name in one.formula.variables:
-        choices = along.choices()
-        places = {round((len(choices) - 1) ** (i / (_POINTS - 1))) for i in range(_POINTS)}
-        sizes = sorted({choices[at] for at in places if at < len(choices)} | {along.low})
-        known = tuple((size, one.formula({**growth.base, name: size})) for size in sizes)
-    points = [(SweepPoint(((name, str(size)),), None), value) for size, value in known if value > 0]
-    axis = SweepAxis(name, tuple(str(size) for size, _ in known))
-    texts = units.byte_size if figure in BYTES else units.count
+    """A figure against a var, other vars as they are."""
+    one = growth.figures[figure]
+    known = values_along(growth, one, name, _POINTS)
+    yield from _draw_points(one, name, known, width)
+
+
+def _draw_points(one: ScaledFigure, var: str, known: Sequence[tuple[int, float]], width: int) -> Iterator[Line]:
+    points = [(SweepPoint(((var, str(size)),), None), value) for size, value in known if value > 0]
+    axis = SweepAxis(var, tuple(str(size) for size, _ in known))
+    texts = units.byte_size if one.name in BYTES else units.count
     yield from plot(Sweep((axis,), ()), points, one.title, lambda values: [*map(texts, values)], width)
+
+
+def values_along(growth: Scaling, one: ScaledFigure, var: str, number: int) -> list[tuple[int, float]]:
+    """A figure at values of a var: by its formula, or where it has none at those that were evaluated."""
+    along = next(r for r in growth.ranges if r.name == var)
+    if one.formula is None or var in one.fixed:
+        return list(next((off.values for off in one.off if off.var == var), ()))
+    if var not in one.formula.variables:
+        return []
+    choices = along.choices()
+    places = {round((len(choices) - 1) ** (i / (number - 1))) for i in range(number)}
+    sizes = {choices[at] for at in places if at < len(choices)} | {along.low, growth.base[var]}
+    return [(size, one.formula({**growth.base, var: size})) for size in sorted(sizes)]
 
 
 def _terms(growth: Scaling, name: str, width: int) -> Iterator[Line]:
@@ -171,34 +208,50 @@ def _terms(growth: Scaling, name: str, width: int) -> Iterator[Line]:
     yield from lay_out(columns, width - 2).lines()
     if len(terms) > len(shown):
         yield ((f"and {len(terms) - len(shown)} more", "dim"),)
+    for text in growth.growth_in_words(name):
+        yield from wrapped(text, width, "dim")
     for text in growth.crossings(name):
         yield from wrapped(text, width, "cyan")
 
 
+def columns_of_rows(growth: Scaling) -> dict[str, str]:
+    """The figures of rows that are shown, with their titles."""
+    return _OF_ROWS_OF_STEP if growth.step else _OF_ROWS
+
+
+def costs_anything(row: ScaledRow) -> bool:
+    """Whether a row has parameters or multiplies."""
+    return any(row.formulas[name] is None or row.formulas[name] != 0 for name in _OF_ROWS)
+
+
+def formula_of_row(row: ScaledRow, name: str) -> str:
+    """A figure of one copy of a row; empty where it is 0."""
+    formula = row.formulas[name]
+    limits = ", ".join(f"for {text}" for text in row.narrow.get(name, ()))
+    return "none" if formula is None else "" if formula == 0 else f"{formula}  {limits}".rstrip()
+
+
 def _rows(growth: Scaling, levels: int, width: int) -> Iterator[Line]:
     """The formulas of the rows that have parameters or multiply, down to a level of nesting."""
-    rows = [
-        row
-        for row in growth.rows
-        if row.depth <= levels and any(row.formulas[name] is None or row.formulas[name] != 0 for name in _BY_TERM)
-    ]
+    rows = [row for row in growth.rows if row.depth <= levels and costs_anything(row)]
     if not rows:
         return
     labels = ["  " * (row.depth - 1) + (printable(row.path) or row.type) for row in rows]
     copies = ["" if row.repeat == 1 else f"× {row.repeat}" if row.repeat is not None else "× ?" for row in rows]
-    texts = {
-        name: ["none" if (f := row.formulas[name]) is None else "" if f == 0 else str(f) for row in rows]
-        for name in _BY_TERM
-    }
+    texts = {title: [formula_of_row(row, name) for row in rows] for name, title in columns_of_rows(growth).items()}
     columns = [
         Column("layer", labels, cut="middle", min_width=12),
         *([Column("copies", copies)] if any(copies) else []),
-        *(
-            Column(f"{growth_title} of one", texts[name], cut="end", min_width=20)
-            for name, growth_title in (("params", "params"), ("macs", "MACs"))
-        ),
+        *(Column(title, cells, cut="end", min_width=20) for title, cells in texts.items() if any(cells)),
     ]
     yield from lay_out(columns, width - 2).lines()
+
+
+def off_text(off: OffBy, title: str) -> str:
+    """That a figure has no formula in a var, and how far off a polynomial is."""
+    text = f"{title} has no formula in {off.var}"
+    far = f": a polynomial of degree {off.degree} is off by up to {units.share(off.share)}"
+    return text + far * bool(off.share)
 
 
 def _none(growth: Scaling, width: int) -> Iterator[Line]:
@@ -208,35 +261,44 @@ def _none(growth: Scaling, width: int) -> Iterator[Line]:
         shown = [(one, off) for one in figures for off in one.off if off.var == var]
         values = [value for value, _ in shown[0][1].values]
         values = values[:: -(-len(values) // _MOST_VALUES)]
-        worst = max(shown, key=lambda pair: pair[1].share)
-        text = f"no formula in {var}"
-        if worst[1].share:
-            far = units.share(worst[1].share)
-            text += f": a polynomial of degree {worst[1].degree} is off by up to {far} ({worst[0].title})"
-        yield from wrapped(text, width, "yellow")
+        one, worst = max(shown, key=lambda pair: pair[1].share)
+        yield from wrapped(off_text(worst, one.title), width, "yellow")
         columns = [Column(var, [f"{value:,}" for value in values], right=True)]
-        for one, off in shown:
+        for figure, off in shown:
             texts = dict(off.values)
-            cells = [_figure_text(one.name, texts[value]) if value in texts else "" for value in values]
-            columns.append(Column(one.title, cells, right=True, drop=1))
+            cells = [figure_text(figure.name, texts[value]) if value in texts else "" for value in values]
+            columns.append(Column(figure.title, cells, right=True, drop=1))
         yield from lay_out(columns, width - 2).lines()
+        if len(worst.values) > 3:
+            yield ()
+            yield from _draw_points(one, var, worst.values, width)
+
+
+def range_text(one: VarRange) -> str:
+    """For which values of a var the formulas were checked."""
+    ends = f"{one.name} from {one.low:,} to {one.high:,}"
+    return steps_text(one) if one.listed else ends if one.step == 1 else f"{ends}, {steps_text(one)}"
+
+
+def checked_text(growth: Scaling) -> str:
+    """How the formulas were checked."""
+    many = units.plural(growth.held_out, "further combination")
+    return f"exact at {many} of them, found from {growth.evaluations:,} evaluations"
+
+
+def stays(growth: Scaling, name: str) -> str:
+    """That a var has one value alone."""
+    return f"{name} stays {growth.base[name]:,}: no other value of it could be built"
 
 
 def _checked(growth: Scaling, width: int) -> Iterator[Line]:
     """For which values the formulas were checked."""
     for one in growth.ranges:
-        ends = f"{one.name} from {one.low:,} to {one.high:,}"
-        text = steps_text(one) if one.listed else ends if one.step == 1 else f"{ends}, {steps_text(one)}"
-        yield from wrapped(
-            f"{'checked for' if one is growth.ranges[0] else '           '} {text}",
-            width,
-            "dim",
-            hanging="              ",
-        )
-    many = units.plural(growth.held_out, "further combination")
-    yield from wrapped(f"exact at {many} of them, found from {growth.evaluations:,} evaluations", width, "dim")
+        lead = "checked for" if one is growth.ranges[0] else "           "
+        yield from wrapped(f"{lead} {range_text(one)}", width, "dim", hanging="              ")
+    yield from wrapped(checked_text(growth), width, "dim")
     for name in growth.fixed:
-        yield from wrapped(f"{name} stays {growth.base[name]:,}: no other value of it could be built", width, "dim")
+        yield from wrapped(stays(growth, name), width, "dim")
 
 
 def _markdown(growth: Scaling, places: Sequence[Mapping[str, int]]) -> Iterator[str]:
@@ -247,23 +309,19 @@ def _markdown(growth: Scaling, places: Sequence[Mapping[str, int]]) -> Iterator[
         Column("", [one.title for one in known]),
         Column(
             ", ".join(f"{n} = {v:,}" for n, v in growth.base.items()),
-            [_figure_text(one.name, one.value) for one in known],
+            [figure_text(one.name, one.value) for one in known],
             right=True,
         ),
     ]
     for place in places:
         values = [
-            "" if one.formula is None else _figure_text(one.name, one.formula({**growth.base, **place}))
-            for one in known
+            "" if one.formula is None else figure_text(one.name, one.formula({**growth.base, **place})) for one in known
         ]
         columns.append(Column(", ".join(f"{n} = {v:,}" for n, v in place.items()), values, right=True))
-    texts = [
-        _NONE.format(" and ".join(one.broken)) if one.formula is None else f"{one.formula}  {_limits(one)}".rstrip()
-        for one in known
-    ]
+    texts = [no_formula(one) if one.formula is None else f"{one.formula}  {limits(one)}".rstrip() for one in known]
     columns.append(Column("formula", texts, is_code=True))
     yield from markdown_table(columns)
-    crossings = [text for name in _BY_TERM for text in growth.crossings(name)]
+    crossings = [text for name in by_term(growth) for text in growth.crossings(name)]
     yield from ("", *(f"- {text}" for text in crossings)) if crossings else ()
 
 

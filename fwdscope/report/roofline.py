@@ -49,7 +49,7 @@ def roofline(row: LayerRow, peaks: Peaks) -> Roofline | None:
 
     None if an operator was not counted, the row neither computes nor moves anything, or the peaks are not known.
     """
-    moved, peak = _moved(row), _peak(row, peaks)
+    moved, peak = _moved(row), peak_of(row, peaks)
     if row.uncounted or row.flops is None or moved is None or not (row.flops or moved):
         return None
     if not peak or not peaks.bandwidth:
@@ -75,7 +75,7 @@ def _moved(row: LayerRow | Backward | Phase) -> int | None:
     return row.bytes_read + row.bytes_written
 
 
-def _peak(row: LayerRow, peaks: Peaks) -> float | None:
+def peak_of(row: LayerRow, peaks: Peaks) -> float | None:
     """The peak FLOP/s for a row: that of convolutions if it may contain one, so that it is never too low.
 
     A report does not say which rows convolve. Those that do have a weight with dimensions for the window or, if the
@@ -121,12 +121,12 @@ class _Work(NamedTuple):
 
 
 def _forward(row: LayerRow, times: int, peaks: Peaks) -> _Work:
-    return _Work(row.flops, _moved(row), row.kernels, times, _peak(row, peaks))
+    return _Work(row.flops, _moved(row), row.kernels, times, peak_of(row, peaks))
 
 
 def _backward(row: LayerRow, times: int, peaks: Peaks) -> Iterator[_Work]:
     if (one := row.backward) is not None:
-        yield _Work(one.flops, _moved(one), one.kernels, times, _peak(row, peaks))
+        yield _Work(one.flops, _moved(one), one.kernels, times, peak_of(row, peaks))
 
 
 def _works(report: Report, peaks: Peaks) -> dict[PhaseName, list[_Work]]:

@@ -51,6 +51,8 @@ class Stepped(NamedTuple):
     master: int
     workspace: int
     more_gradients: int
+    # What is alive while the gradient of each parameter is cast, and while it is stepped.
+    needs: list[tuple[int, int]]
 
 
 def step_optimizer(text: str, parameters: Sequence[Tensor], with_master: bool = False) -> Stepped:
@@ -73,7 +75,8 @@ def step_optimizer(text: str, parameters: Sequence[Tensor], with_master: bool = 
     def copying(record: OpRecord, arguments: Any, result: Any) -> None:
         records.append(record)
 
-    state = master = workspace = 0
+    state = master = 0
+    workspaces: dict[Any, int] = {}
     for (shape, stride, dtype), count in alike.items():
         weight, grad = (torch.empty_strided(shape, stride, dtype=dtype, device="meta") for _ in range(2))
         parameter = nn.Parameter(weight)
@@ -92,15 +95,17 @@ def step_optimizer(text: str, parameters: Sequence[Tensor], with_master: bool = 
         made, kept, needed = _late_step(optimizer)
         records += made * count
         state += count * kept
-        workspace = max(workspace, needed)
-    casts = most = 0
+        workspaces[shape, stride, dtype] = needed
+    casts, cast = 0, []
     for one in parameters:
-        if one.dtype in copied:
-            casts += 4 * one.numel()
-            most = max(most, casts)
-            casts -= size_of(one)
-    workspace += casts
-    return Stepped(records, state + master, master, max(most, workspace), most if most > workspace else casts)
+        cast.append(casts + 4 * one.numel() if one.dtype in copied else 0)
+        casts = cast[-1] - size_of(one) if one.dtype in copied else casts
+    stepped = [workspaces[one.shape, one.stride(), one.dtype] + casts for one in parameters]
+    most, workspace = max(cast, default=0), max(stepped, default=0)
+    more = most if most > workspace else casts
+    return Stepped(
+        records, state + master, master, max(most, workspace), more, list(zip(cast, stepped, strict=True))
+    )  # fmt: skip
 
 
 def _late_step(optimizer: torch.optim.Optimizer) -> tuple[list[OpRecord], int, int]:

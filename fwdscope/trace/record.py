@@ -199,8 +199,9 @@ class Trace:
     past: Past | None = None
     # The training step, if the forward was one's.
     step: RecordedStep | None = None
-    # The bytes of activations alive during each operator in order, in the first of equal copies, and its step.
-    lives: tuple[tuple[Node, str, int], ...] = ()
+    # The bytes of activations alive during each operator in order, in the first of equal copies, with the step around
+    # it and its own.
+    lives: tuple[tuple[Node, Node, str, int], ...] = ()
     # What it moves if its operators are fused; None if that was not looked at.
     fused: FusedTraffic | None = None
 
@@ -253,6 +254,8 @@ class RecordedStep:
     before_optimizer: int
     # By the identity of a node's operators, the MACs of batched products of two activations among them.
     written_out: dict[int, int]
+    # The bytes alive during each operator, without what is alive throughout.
+    alive: Sequence[tuple[PhaseName, Node | None, str, int]]
 
 
 class SharedWeightWritten(Exception):  # noqa: N818 - the module is copied whole, and runs again
@@ -290,7 +293,7 @@ class Recorder:
         # The operators in the order in which they ran, with their input and result tensors.
         self.flows: list[OperatorFlow | RepeatedFlows] = []
         # The bytes of activations alive during each operator, with its name and the innermost step that it ran in.
-        self.lives: list[tuple[Node, str, int]] = []
+        self.lives: list[tuple[Node, Node, str, int]] = []
         # Of those that count, MACs, FLOPs, bytes read and bytes written, by their number.
         self.figures: dict[int, tuple[int, int, int, int]] = {}
         # For each running step, the innermost last, the peak of memory before it began.
@@ -580,7 +583,7 @@ class Recorder:
             self.tensors[id(tensor)] = one, node
         workspace = 0 if is_skipped else record.workspace
         around = here if isinstance(here, Node) else next(n for n in reversed(self.stack) if isinstance(n, Node))
-        self.lives.append((around, record.op.name, self.memory.live + workspace))
+        self.lives.append((around, node, record.op.name, self.memory.live + workspace))
         if workspace:
             self.memory.peak = max(self.memory.peak, self.memory.live + workspace)
         if node is not here:  # it neither begins nor ends

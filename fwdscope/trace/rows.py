@@ -159,6 +159,10 @@ class RowFigures(NamedTuple):
     bytes_read: int
     bytes_written: int
     kv_cache: int
+    kernels: int
+    # The FLOPs of forward and backward in a training step, and what is kept between them.
+    train_flops: int = 0
+    saved_bytes: int = 0
 
 
 def figures(trace: Trace) -> list[RowFigures]:
@@ -167,7 +171,9 @@ def figures(trace: Trace) -> list[RowFigures]:
     for step, depth in _flat_steps(trace):
         node, (macs, flops, read, written) = step.node, step.figures
         of = node.path, node.type, step.kind, depth, step.call, bool(step.children), step.repeat
-        found.append(RowFigures(*of, step.elements[0], macs, flops, read, written, step.kept))
+        costs = step.elements[0], macs, flops, read, written, step.kept, step.kernels()
+        backward = () if trace.step is None else (flops + step.backward_figures[1], step.backward_figures[4])
+        found.append(RowFigures(*of, *costs, *backward))
     return found
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from operator import sub
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fwdscope.errors import FwdscopeError
 from fwdscope.ops.dispatch import OpRecord
+from fwdscope.report.training import PhaseName
 from fwdscope.torch_private import without_modes
 from fwdscope.trace.memory import Memory, size_of, storage_ids
 from fwdscope.trace.record import NOTHING, Levels, Node
@@ -76,6 +78,25 @@ class CopiesDifferError(FwdscopeError):
     """A copy of a stack got gradients that its parameters do not predict, so every copy has to run."""
 
 
+class AliveAt(NamedTuple):
+    """The bytes alive during an operator, and the phase and the list of operators that it is filed in."""
+
+    part: PhaseName
+    home: list[OpRecord]
+    operator: str
+    live: int
+
+
+@dataclass
+class AliveInCopies:
+    """The moments of the copy that ran, in one phase, and the bytes alive when it and the farthest other began."""
+
+    begin: int = 0
+    end: int = 0
+    start: int = 0
+    other: int | None = None
+
+
 class CopiesOfStep:
     """A copy of a stack that ran, in place of others: the bytes it keeps, and how far it raises memory."""
 
@@ -94,6 +115,7 @@ class CopiesOfStep:
         self.start: Levels | None = None
         self.rise = NOTHING
         self.at: list[OpRecord] = node.ops
+        self.alive: dict[PhaseName, AliveInCopies] = {}
 
     def reach(self, levels: Levels, home: list[OpRecord]) -> None:
         """Record the number of live bytes."""

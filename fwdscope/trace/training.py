@@ -40,7 +40,15 @@ from fwdscope.trace.optimizers import step_optimizer
 from fwdscope.trace.past import Past
 from fwdscope.trace.patterns import find_checkpointed, freeze_others
 from fwdscope.trace.record import NOTHING, Levels, Node, Part, RecordedStep, Recorder, Trace, sum_figures
-from fwdscope.trace.step_memory import CopiesDifferError, CopiesOfStep, NextCopy, StepMemory, empty_bytes
+from fwdscope.trace.step_memory import (
+    AliveAt,
+    AliveInCopies,
+    CopiesDifferError,
+    CopiesOfStep,
+    NextCopy,
+    StepMemory,
+    empty_bytes,
+)
 
 _BATCHED = ("aten.bmm", "aten.baddbmm")
 _ADD, _ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
@@ -66,11 +74,11 @@ class StepRecorder(Recorder):
         self.written_out: dict[int, int] = {}
         # The storages that are kept for the backward, and the list of the first step that keeps them.
         self.keepers: dict[int, list[OpRecord]] = {}
-        # All storages that were kept, in order, and those of weights that autocast has cast; their numbers, that of all
-        # storages made, that of the stretches, and the bytes alive, when each node began.
+        # All storages that were kept, in order, and those of weights that autocast has cast; their numbers, those of
+        # all storages made, of the stretches and of the moments, and the bytes alive, when each node began.
         self.kept: list[int] = []
         self.casts: list[int] = []
-        self.before: dict[Node, tuple[int, int, int, int, Levels]] = {}
+        self.before: dict[Node, tuple[int, int, int, int, int, Levels]] = {}
         # What copies that did not run would have cast, and autocast keeps.
         self.autocast: Autocast | None = None
         self.casts_of_copies: list[Tensor] = []
@@ -89,6 +97,8 @@ class StepRecorder(Recorder):
         self.sums_gradients = False
         # The most bytes alive, the part and the list.
         self.top: tuple[Levels, PhaseName, list[OpRecord]] = (NOTHING._replace(live=-1), "forward", [])
+        # The bytes alive during each operator of what ran.
+        self.moments: list[AliveAt] = []
         # The parameters that got a gradient, and the storages of those that hold one of earlier micro-batches.
         self.with_gradient: set[int] = set()
         self.accumulated: set[int] = set()
@@ -183,7 +193,9 @@ class StepRecorder(Recorder):
         if self.part != "backward":
             self.numbers.append(autograd_number())
             self.lists.append(home)
-        self.reach(self.memory.levels(record.workspace), home)
+        levels = self.memory.levels(record.workspace)
+        self.moments.append(AliveAt(self.part, home, record.op.name, levels.live))
+        self.reach(levels, home)
 
     def reach(self, levels: Levels, home: list[OpRecord]) -> None:
         """Record the number of live bytes."""
@@ -259,14 +271,14 @@ class StepRecorder(Recorder):
             node = self.stack[-1]
             assert isinstance(node, Node)
             counts = len(self.kept), len(self.casts), self.memory.made, len(self.stretches[self.part])
-            self.before[node] = (*counts, self.memory.levels())
+            self.before[node] = (*counts, len(self.moments), self.memory.levels())
 
     def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
         """Whether further copies keep what the layer that just ended keeps."""
         if self.regions:
             return False
         node = self.parent()[-1]
-        number, cast, made, place, start = self.before[node]
+        number, cast, made, place, moment, start = self.before[node]
         kept, casts = set(self.kept[number:]), set(self.casts[cast:])
         if any(other is x or other.requires_grad for other in others) or self.maker(result) not in set(node.nodes()):
             return False
@@ -282,6 +294,7 @@ class StepRecorder(Recorder):
         highest = max([levels for _, levels in self.stretches["forward"][place:]], default=start)
         rise = Levels(*map(sub, highest, start))
         self.copies[node] = CopiesOfStep(node, own, (left, casts_kept, in_cache), keeps_x, keeps_result, rise)
+        self.copies[node].alive["forward"] = AliveInCopies(moment, len(self.moments), start.live)
         return is_first == (keeps_x and not keeps_result)
 
     def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
@@ -296,8 +309,9 @@ class StepRecorder(Recorder):
 
     def result_of_copy(self, node: Node, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
         """The result of a copy that does not run, with a backward and with the bytes that the copy before it saved."""
-        copies = self.copies[node]
-        self.reach(Levels(*map(add, self.memory.levels(), copies.forward_rise)), node.ops)
+        copies, levels = self.copies[node], self.memory.levels()
+        self.reach(Levels(*map(add, levels, copies.forward_rise)), node.ops)
+        copies.alive["forward"].other = levels.live
         self.stretches["forward"].append(([], NOTHING))  # so that each copy has a stretch of its own
         self.memory.mark(empty_bytes(copies.casts_in_cache, self.casts_of_copies), "cast")
         copies.gradients = 0
@@ -315,6 +329,7 @@ class StepRecorder(Recorder):
             raise CopiesDifferError
         stretches = self.stretches["backward"]
         copies.starts.append((self.memory.levels(), len(stretches)))
+        copies.alive.setdefault("backward", AliveInCopies(other=self.memory.live))
         stretches.append((copies.node.ops, NOTHING))
         if self.settings.accumulate == 1:
             self.memory.mark(empty_bytes(copies.gradients, self.held), "gradient")
@@ -324,6 +339,7 @@ class StepRecorder(Recorder):
     def close(self) -> None:
         """End the backward of the innermost copy that stands for others."""
         copies = self.open.pop()
+        copies.alive["backward"].end = len(self.moments)
         for levels, place in copies.starts:
             reached = Levels(*map(add, levels, copies.rise))
             self.stretches["backward"][place] = copies.node.ops, reached
@@ -361,6 +377,13 @@ class StepRecorder(Recorder):
             adds = [run(_ADD_IN_PLACE, (p.grad, p.grad), {})[1] for p in with_gradient if self.accumulated]
         self.parts["optimizer"] += stepped.records
         levels = self.memory.levels(stepped.workspace)
+        names = {id(p): re.sub(r"\d+", "*", name) for name, p in module.named_parameters()}
+        needed = {
+            (f"cast {names[id(one)]}" if i else names[id(one)], self.memory.live + more): None
+            for one, needs in zip(with_gradient, stepped.needs, strict=True)
+            for i, more in enumerate(reversed(needs))
+        }
+        self.moments += [AliveAt("optimizer", self.running, *one) for one in needed]
         self.reach(levels._replace(gradients=levels.gradients + stepped.more_gradients), self.running)
         parts = []
         for part, records in self.parts.items():
@@ -370,11 +393,27 @@ class StepRecorder(Recorder):
         self.step = RecordedStep(
             self.settings, name, tuple(parts), adds, stepped.state, stepped.master, sizes(with_gradient)[2],
             sizes(self.targets)[2], saved, levels, part, owners.get(id(at)), with_gradient, self.memory.live,
-            self.written_out,
+            self.written_out, list(self.alive(owners)),
         )  # fmt: skip
         for parameter in trained:
             parameter.grad = None
         self.held.clear()
+
+    def alive(self, owners: Mapping[int, Node]) -> Iterator[tuple[PhaseName, Node | None, str, int]]:
+        """The bytes alive during each operator: of equal copies that did not run, as of that farthest from what ran.
+
+        What a copy finds alive grows or shrinks from one to the next by the same, so that none between has the most.
+        """
+        more: list[tuple[int, AliveAt]] = []
+        for copies in self.copies.values():  # those inside others before these
+            for part, one in copies.alive.items():
+                if one.other is None:
+                    continue
+                found = [*self.moments[one.begin : one.end], *[m for at, m in more if one.begin <= at < one.end]]
+                inside = [m for m in found if m.part == part and id(m.home) in copies.inside]
+                more += [(one.begin, m._replace(live=m.live + one.other - one.start)) for m in inside]
+        for moment in (*self.moments, *(moment for _, moment in more)):
+            yield moment.part, owners.get(id(moment.home)), moment.operator, moment.live
 
     def make_target(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Count a tensor that lives for the whole step, as inputs do."""
@@ -431,7 +470,8 @@ class StepRecorder(Recorder):
         while self.open and self.open[-1].start is not None and id(home) not in self.open[-1].inside:
             self.close()
         if self.open and self.open[-1].start is None:
-            self.open[-1].start = self.memory.levels()
+            copies, copies.start = self.open[-1], self.memory.levels()
+            copies.alive["backward"].begin, copies.alive["backward"].start = len(self.moments), copies.start.live
 
     def leave(self, results: Any, gradients: Any) -> None:
         """Called after the backward of an autograd node, before the engine sums gradients."""

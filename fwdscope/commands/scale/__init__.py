@@ -17,13 +17,18 @@ from fwdscope.commands.scale.fit import (
 from fwdscope.commands.scale.growth import (
     BYTES,
     FIGURES,
+    OffBy,
     ScaledFigure,
     ScaledRow,
     ScaledTerm,
     Scaling,
+    check_varied,
+    chosen_vars,
     grow,
     steps_text,
 )
+from fwdscope.commands.scale.interpolation import VarRange
+from fwdscope.commands.scale.speed import Speed
 
 __all__ = [
     "BUDGETS",
@@ -35,11 +40,16 @@ __all__ = [
     "TOKENS_A_PARAMETER",
     "FitRequest",
     "Fitted",
+    "OffBy",
     "Ratio",
     "ScaledFigure",
     "ScaledRow",
     "ScaledTerm",
     "Scaling",
+    "Speed",
+    "VarRange",
+    "check_varied",
+    "chosen_vars",
     "compute_optimal",
     "fit",
     "grow",

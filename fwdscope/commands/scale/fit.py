@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwdscope.commands.scale.growth import FIGURES, Scaling, grow
+from fwdscope.commands.scale.growth import Bound, Scaling, grow, steps_text
 from fwdscope.commands.scale.probe import ALWAYS, Probe
+from fwdscope.commands.scale.speed import Speed, SpeedFormula, speed_formula
 from fwdscope.errors import InputError
-from fwdscope.language.names import listed
 from fwdscope.polynomial import Formula, Maximum
 from fwdscope.report.sweep import SweepAxis, parse
 from fwdscope.units import Figure
 
 if TYPE_CHECKING:
+    from fwdscope.settings import TrainingSettings
     from fwdscope.targets import Target
 
 # The options of budgets, and the figures that they are of.
@@ -30,8 +31,14 @@ BUDGETS = {
     "macs": "macs",
     "flops": "flops",
     "peak_memory": "memory",
+    "train_memory": "train-memory",
     "kv_cache": "kv-cache",
+    "tokens_per_second": "tokens-per-second",
 }
+# Those of a training step alone, and those that are in it too.
+_OF_STEP, _OF_BOTH = frozenset({"train_memory"}), frozenset({"params", "active_params", "macs", "flops"})
+# Combinations that are looked at together.
+_BLOCK = 30_000
 SECONDS = 10.0
 SHOWN = 10
 # Tokens a parameter at the compute-optimal size, and the parameters of the networks that this was fitted to.
@@ -61,7 +68,7 @@ class FitAnswer:
     """Values of vars, the figures of the network built with them, and how far both are from what was sought."""
 
     values: Mapping[str, int]
-    figures: Mapping[str, int]
+    figures: Mapping[str, float]
     distance: float
 
 
@@ -81,6 +88,9 @@ class Fitted:
     # Answers that could not be built, or are not what the formulas gave.
     dropped: int
     seconds: float
+    # Figures without a formula, which answers were built for; and whether all combinations were looked at.
+    unknown: tuple[str, ...] = ()
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,8 @@ class FitRequest:
     budgets: Mapping[str, Figure]
     keep: Sequence[Ratio] = ()
     near: Sequence[Ratio] = ()
+    training: TrainingSettings | None = None
+    speed: Speed | None = None
     seconds: float = SECONDS
     on_progress: Callable[[str], None] = lambda _: None
 
@@ -128,78 +140,123 @@ def fit(request: FitRequest) -> Fitted:
     for ratio in request.near:
         if not {ratio.above, ratio.below} <= set(varied):
             raise InputError(f"--near {ratio.above}/{ratio.below}: both have to be varied, by --vary")
-    growth = grow(request.target, list(varied), 2, request.on_progress, request.keep)
-    formulas: dict[str, Formula] = {}
+    growths: list[tuple[TrainingSettings | None, Scaling]] = []
+    if not request.budgets.keys() <= _OF_STEP | _OF_BOTH or not request.budgets.keys() & _OF_STEP:
+        growths.append((None, grow(request.target, list(varied), 2, request.on_progress, request.keep)))
+    if request.budgets.keys() & _OF_STEP:
+        step = request.training
+        growths.append((step, grow(request.target, list(varied), 2, request.on_progress, request.keep, step)))
+    probes = [Probe(request.target, step or False, keep=request.keep) for step, _ in growths]
+    formulas: dict[str, tuple[Formula | SpeedFormula, Sequence[Bound]]] = {}
     for name in request.budgets:
-        figure = growth.figures.get(name) or (growth.figures["params"] if name == "active_params" else None)
-        if figure is None:
-            raise InputError(f"--{BUDGETS[name]}: {request.target.text} has none")
-        if figure.formula is None or figure.fixed:
-            raise InputError(f"--{BUDGETS[name]}: {FIGURES[name]} has no formula in {listed(figure.broken)}")
-        formulas[name] = figure.formula
-    search = _Search(request, growth, varied, formulas)
+        formula, bounds = _formula(request, name, [growth for _, growth in growths], probes)
+        if formula is not None:
+            formulas[name] = formula, bounds
+    search = _Search(request, [growth for _, growth in growths], varied, formulas)
     # Where the formulas alone took the time, a little more is spent on the answers.
     end = max(started + request.seconds, time.perf_counter() + request.seconds / 3)
     found = search.run(end - request.seconds / 6)
-    answers, dropped = _build(request, found, end)
-    seconds = time.perf_counter() - started
+    answers, dropped = _build(request, probes, found, end)
     return Fitted(
-        growth.name, growth.base, request.budgets, tuple(answers), search.met, search.tried, search.combinations,
-        growth.evaluations, dropped, seconds,
+        growths[0][1].name, growths[0][1].base, request.budgets, tuple(answers), search.met, search.tried,
+        search.combinations, sum(growth.evaluations for _, growth in growths), dropped, time.perf_counter() - started,
+        tuple(name for name in request.budgets if name not in formulas), search.is_whole,
     )  # fmt: skip
+
+
+def _formula(
+    request: FitRequest, name: str, growths: Sequence[Scaling], probes: Sequence[Probe]
+) -> tuple[Formula | SpeedFormula | None, Sequence[Bound]]:
+    """The formula of a figure, if it has one, and beyond what it is wrong. Raises InputError without such a figure."""
+    if name == "tokens_per_second":
+        given = probes[0].given(growths[0].base)
+        assert request.speed is not None
+        assert given is not None
+        report = probes[0].make(given).report()
+        request.speed.of(report)
+        speed = speed_formula(request.speed, growths[0], report)
+        return speed, speed.bounds if speed is not None else ()
+    growth = growths[-1 if name in _OF_STEP else 0]
+    figures = growth.figures
+    figure = figures.get(name) or (figures["params"] if name == "active_params" else None)
+    if figure is None:
+        raise InputError(f"--{BUDGETS[name]}: {request.target.text} has none")
+    return None if figure.fixed else figure.formula, figure.bounds
 
 
 class _Search:
     """The combinations of values that meet budgets by the formulas."""
 
     def __init__(
-        self, request: FitRequest, growth: Scaling, varied: Mapping[str, list[int]], formulas: Mapping[str, Formula]
+        self,
+        request: FitRequest,
+        growths: Sequence[Scaling],
+        varied: Mapping[str, list[int]],
+        formulas: Mapping[str, tuple[Formula | SpeedFormula, Sequence[Bound]]],
     ) -> None:
-        self.request, self.base, self.formulas = request, growth.base, formulas
-        steps = {one.name: one for one in growth.ranges}
+        self.request, self.base, self.formulas = request, growths[0].base, formulas
         self.values: dict[str, list[int]] = {}
         for name, values in varied.items():
-            one = steps.get(name)
-            if one is None:  # no other value of it can be built
-                self.values[name] = [value for value in values if value == growth.base[name]]
-            elif one.listed:
-                self.values[name] = values
-            else:
-                self.values[name] = [value for value in values if (value - one.values[0]) % one.step == 0]
-            if not self.values[name]:
-                of = f"multiples of {one.step}" if one is not None and not one.listed else f"{growth.base[name]}"
-                raise InputError(f"--vary {name}: none of these values can be built; the network takes {of}")
-        # The var with the most values last: it is searched as an array.
+            texts = []
+            for growth in growths:
+                one = next((one for one in growth.ranges if one.name == name), None)
+                if one is None:  # no other value of it can be built
+                    values = [value for value in values if value == growth.base[name]]
+                    texts.append(f"{growth.base[name]}")
+                elif not one.listed:
+                    values = [value for value in values if (value - one.values[0]) % one.step == 0]
+                    texts.append(steps_text(one))
+            if not values:
+                raise InputError(f"--vary {name}: none of these values can be built; the network takes {texts[0]}")
+            self.values[name] = values
+        # The vars with the most values last: they are searched as arrays, of as many combinations as one block.
         self.names = sorted(self.values, key=lambda name: len(self.values[name]))
-        self.combinations = math.prod(map(len, self.values.values()))
+        sizes = [len(self.values[name]) for name in self.names]
+        self.inner = next(i for i in range(len(sizes)) if math.prod(sizes[i:]) <= _BLOCK or i == len(sizes) - 1)
+        self.combinations = math.prod(sizes)
         self.met = self.tried = 0
+        self.is_whole = True
 
     def run(self, until: float) -> list[tuple[float, dict[str, int]]]:
         """The nearest combinations, the best first, as far as time allows."""
         import torch
 
-        *first, last = self.names
-        column = torch.tensor(self.values[last], dtype=torch.float64)
+        outer, inner = self.names[: self.inner], self.names[self.inner :]
+        columns = torch.meshgrid(
+            *(torch.tensor(self.values[name], dtype=torch.float64) for name in inner), indexing="ij"
+        )
+        grid = {name: column.flatten() for name, column in zip(inner, columns, strict=True)}
+        many = len(next(iter(grid.values())))
         best: list[tuple[float, int, dict[str, int]]] = []
         order = itertools.count()
-        prefixes = self._prefixes(first) if first else iter([{}])
-        for prefix in prefixes:
-            at: dict[str, Any] = {**{name: float(value) for name, value in prefix.items()}, last: column}
-            self.tried += len(column)
-            keeps, distance = torch.ones(len(column), dtype=torch.bool), self._shapes({**prefix, last: column})
-            for name, figure in self.request.budgets.items():
-                value = self.formulas[name](at) + column * 0
-                if figure.low is not None:
-                    keeps &= value >= float(figure.low) * (1 - 1e-12)
-                if figure.high is not None:
-                    keeps &= value <= float(figure.high) * (1 + 1e-12)
-                distance = distance + self._off(figure, value)
-            for i in keeps.nonzero().flatten().tolist():
-                self.met += 1
-                item = (-float(distance[i]), next(order), {**prefix, last: self.values[last][i]})
-                (heapq.heappush if len(best) < 40 * SHOWN else heapq.heappushpop)(best, item)
+        for prefix in self._prefixes(outer):
             if time.perf_counter() > until:
+                self.is_whole = False
                 break
+            at: dict[str, Any] = {**{name: float(value) for name, value in prefix.items()}, **grid}
+            self.tried += many
+            self.request.on_progress(f"{self.tried:,} of {self.combinations:,} combinations")
+            keeps, distance = torch.ones(many, dtype=torch.bool), self._shapes({**prefix, **grid})
+            for name, (formula, bounds) in self.formulas.items():
+                figure = self.request.budgets[name]
+                value = formula(at) + torch.zeros(many, dtype=torch.float64)
+                # Where the formula is wrong, only building tells.
+                unknown = torch.zeros(many, dtype=torch.bool)
+                for one in bounds:
+                    unknown |= torch.as_tensor((at[one.var] < one.low) | (at[one.var] > one.high))
+                if figure.low is not None:
+                    keeps &= (value >= float(figure.low) * (1 - 1e-12)) | unknown
+                if figure.high is not None:
+                    keeps &= (value <= float(figure.high) * (1 + 1e-12)) | unknown
+                distance = distance + torch.where(unknown, 1.0, self._off(figure, value))
+            met = keeps.nonzero().flatten()
+            self.met += len(met)
+            nearest = met[torch.argsort(distance[met], stable=True)[: 40 * SHOWN]]
+            for i in nearest.tolist():
+                values = {**prefix, **{name: int(column[i]) for name, column in grid.items()}}
+                (heapq.heappush if len(best) < 40 * SHOWN else heapq.heappushpop)(
+                    best, (-float(distance[i]), next(order), values)
+                )
         return [(-distance, values) for distance, _, values in sorted(best, reverse=True, key=lambda one: one[0])]
 
     def _prefixes(self, names: Sequence[str]) -> Iterator[dict[str, int]]:
@@ -221,8 +278,10 @@ class _Search:
         """Whether some values of the other vars can meet all budgets, by bounds of each term."""
         low = {name: at.get(name, values[0]) for name, values in self.values.items()}
         high = {name: at.get(name, values[-1]) for name, values in self.values.items()}
-        for name, figure in self.request.budgets.items():
-            least, most = _bounds(self.formulas[name], low, high)
+        for name, (formula, bounds) in self.formulas.items():
+            if isinstance(formula, SpeedFormula) or bounds:
+                continue
+            figure, (least, most) = self.request.budgets[name], _bounds(formula, low, high)
             if (figure.high is not None and least > figure.high) or (figure.low is not None and most < figure.low):
                 return False
         return True
@@ -268,10 +327,9 @@ def _bounds(formula: Formula, low: Mapping[str, int], high: Mapping[str, int]) -
 
 
 def _build(
-    request: FitRequest, found: Sequence[tuple[float, dict[str, int]]], until: float
+    request: FitRequest, probes: Sequence[Probe], found: Sequence[tuple[float, dict[str, int]]], until: float
 ) -> tuple[list[FitAnswer], int]:
     """The first answers that are built and meet the budgets, and how many others before them did not."""
-    probe = Probe(request.target, keep=request.keep)
     cached = "kv_cache" in request.budgets and not request.target.past
     cache = Probe(request.target._replace(past=1), only="kv_cache", keep=request.keep) if cached else None
     answers: list[FitAnswer] = []
@@ -280,18 +338,19 @@ def _build(
         if len(answers) == SHOWN or (answers and time.perf_counter() > until):
             break
         request.on_progress(", ".join(f"{name}={value}" for name, value in values.items()))
-        there = probe(values)
-        if there is None:
+        built = [probe(values) or {} for probe in probes]
+        figures: dict[str, float] = {str(key): n for one in built for key, n in one.items() if isinstance(key, str)}
+        if all(built):
+            if "peak_activations" in figures:
+                figures["peak_memory"] = figures["peak_activations"] + sum(figures[name] for name in ALWAYS)
+            if cache is not None:
+                figures["kv_cache"] = (cache(values) or {}).get("kv_cache", 0)
+            if request.speed is not None and (given := probes[0].given(values)) is not None:
+                figures["tokens_per_second"] = request.speed.of(probes[0].make(given).report())
+        if not all(built) or not all(figure.holds(figures[name]) for name, figure in request.budgets.items()):
             dropped += 1
             continue
-        figures = {str(name): value for name, value in there.items() if isinstance(name, str)}
-        figures["peak_memory"] = figures["peak_activations"] + sum(figures[name] for name in ALWAYS)
-        if cache is not None:
-            figures |= {"kv_cache": (cache(values) or {}).get("kv_cache", 0)}
-        if all(figure.holds(figures[name]) for name, figure in request.budgets.items()):
-            answers.append(FitAnswer({**values, **kept_values(values, request.keep)}, figures, distance))
-        else:
-            dropped += 1
+        answers.append(FitAnswer({**values, **kept_values(values, request.keep)}, figures, distance))
     return answers, dropped
 
 

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwdscope.commands.scale.interpolation import Figures, Found, Interpolation, Key, VarRange
-from fwdscope.commands.scale.probe import ALWAYS, OF_ROWS, TOTALS, KeptRatio, LiveKey, Probe, RowKey
+from fwdscope.commands.scale.probe import (
+    ALWAYS,
+    IN_STEP,
+    OF_BACKWARD,
+    OF_ROWS,
+    OF_STEP,
+    TOTALS,
+    KeptRatio,
+    LiveKey,
+    Probe,
+    RowKey,
+)
 from fwdscope.errors import InputError
 from fwdscope.language.names import listed, nearest
-from fwdscope.polynomial import Formula, Maximum, Polynomial, is_at_most
+from fwdscope.polynomial import Formula, Maximum, Polynomial, largest_of
 
 if TYPE_CHECKING:
+    from fwdscope.settings import TrainingSettings
     from fwdscope.targets import Target
     from fwdscope.trace.rows import RowFigures
 
@@ -30,8 +45,16 @@ FIGURES = {
     "kv_cache": "KV cache a position",
     "peak_activations": "peak activations",
     "peak_memory": "peak memory",
+    "train_flops": "FLOPs of a step",
+    "saved_activations": "saved activations",
+    "gradients": "gradients",
+    "optimizer_state": "optimizer state",
+    "train_memory": "training memory",
 }
-BYTES = frozenset({"bytes_read", "bytes_written", "kv_cache", "peak_activations", "peak_memory"})
+_COUNTS = frozenset({"params", "active_params", "macs", "flops", "train_flops"})
+BYTES = frozenset(FIGURES) - _COUNTS
+# The figures that are the largest of several, with those that are alive throughout.
+_PEAKS = {"peak_activations": (), "peak_memory": ALWAYS, "train_memory": IN_STEP}
 # What the rows of these types do, in words; others go by their type.
 _WORDS = {
     "scaled_dot_product_attention": "attention scores",
@@ -41,8 +64,19 @@ _WORDS = {
     "Conv2d": "convolutions",
     "Conv3d": "convolutions",
 }
+# What a figure is called in rows.
+_OF_ROW = {"saved_activations": "saved_bytes"}
 # Vars that are varied if none is named.
 _MOST_VARS = 8
+
+
+class Bound(NamedTuple):
+    """The values of a var that a formula holds for, where others hold for more."""
+
+    var: str
+    low: int
+    high: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -69,8 +103,10 @@ class ScaledFigure:
     off: tuple[OffBy, ...] = ()
     # Vars that the formula holds for one value of, since it has none in them.
     fixed: Mapping[str, int] = field(default_factory=dict)
-    # Where it is checked for fewer values than others are: ``T from 2``.
-    narrow: tuple[str, ...] = ()
+    # Where it is checked for fewer values than others are.
+    bounds: tuple[Bound, ...] = ()
+    # Of the largest of several, during which step each is reached: ``backward of h.0.attn``.
+    places: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -88,6 +124,8 @@ class ScaledRow:
     has_children: bool
     repeat: Formula | None
     formulas: Mapping[str, Formula | None]
+    # By figure where it is checked for fewer values than others are: ``T from 2``.
+    narrow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +152,12 @@ class Scaling:
     evaluations: int
     # Vars with one value that can be built.
     fixed: tuple[str, ...] = ()
+    # What the loss and the optimizer of a training step are.
+    step: tuple[str, ...] = ()
+    # Formulas of what no report has as a figure.
+    others: Mapping[Any, Polynomial] = field(default_factory=dict, repr=False)
+    # By figure, and by :class:`RowKey`, the bounds of vars beyond which formulas are wrong.
+    bounds: Mapping[Any, tuple[Bound, ...]] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> Formula:
         """The formula of a figure. Raises KeyError for a figure that there is not, or that has none."""
@@ -137,7 +181,11 @@ class Scaling:
         whole, makers = formula(self.base) or 1, self._makers(name)
         return [
             ScaledTerm(
-                term, self._in_words(next(iter(term.over(tuple(self.base)).terms)), makers), term(self.base) / whole
+                term,
+                # What no row does is done by the optimizer and the loss.
+                self._in_words(next(iter(term.over(tuple(self.base)).terms)), makers)
+                or "optimizer" * (name == "train_flops"),
+                term(self.base) / whole,
             )
             for term in formula.parts(self.base)
         ]
@@ -151,7 +199,7 @@ class Scaling:
             repeat = row.repeat if isinstance(row.repeat, Polynomial) else None
             around = above[-1] if above else Polynomial(tuple(self.base), {(0,) * len(self.base): 1})
             above.append(None if around is None or repeat is None else around * repeat)
-            own = row.formulas.get(name)
+            own = row.formulas.get(_OF_ROW.get(name, name))
             if not row.has_children and above[-1] is not None and isinstance(own, Polynomial) and own.terms:
                 found.append((row, above[-1] * own))
         return found
@@ -176,32 +224,80 @@ class Scaling:
             return
         first = terms[0]
         for one in self.ranges:
-            most = max(term.formula.degree(one.name) for term in terms)
-            leading = next(term for term in terms if term.formula.degree(one.name) == most)
+            leading = self._leading(terms, one.name)
+            most = leading.formula.degree(one.name)
             if leading is first or most == first.formula.degree(one.name) or leading.formula(self.base) <= 0:
                 continue
             # Both are a coefficient times a power of the var.
             ratio = Fraction(first.formula(self.base)) / Fraction(leading.formula(self.base))
             power = most - first.formula.degree(one.name)
-            value = next(v for v in _doubling(one.base) if Fraction(v, one.base) ** power > ratio)
-            low, high = 1, value
-            while low < high:
-                middle = (low + high) // 2
-                low, high = (low, middle) if Fraction(middle, one.base) ** power >= ratio else (middle + 1, high)
+            high = next(v for v in _doubling(one.base) if Fraction(v, one.base) ** power > ratio)
+            value = bisect_left(range(high + 1), ratio, key=partial(_raised, one.base, power))
             what = [term.words or str(term.formula) for term in (leading, first)]
             if what[0] == what[1]:
                 what = [f"{word} ({term.formula})" for word, term in zip(what, (leading, first), strict=True)]
-            yield f"{what[0]} overtake{'' if _is_plural(what[0]) else 's'} {what[1]} from {one.name} = {low:,}"
+            yield f"{what[0]} overtake{'' if _is_plural(what[0]) else 's'} {what[1]} from {one.name} = {value:,}"
+
+    def _leading(self, terms: Sequence[ScaledTerm], var: str) -> ScaledTerm:
+        """The largest of the terms that grow most with a var."""
+        return max(terms, key=lambda term: term.formula.degree(var))
+
+    def growth_in_words(self, name: str) -> Iterator[str]:
+        """For each power of vars what grows most with them: ``as T grows: attention scores in h (T²)``."""
+        terms = self.terms(name)
+        found: dict[tuple[str, str], list[str]] = {}
+        for one in self.ranges:
+            most = max((term.formula.degree(one.name) for term in terms), default=0)
+            if most < 1:
+                continue
+            alike = [term for term in terms if term.formula.degree(one.name) == most]
+            words = alike[0].words or str(alike[0].formula)
+            words = (
+                "all terms grow alike"
+                if len(alike) == len(terms)
+                else f"{words} dominate{'' if _is_plural(words) else 's'}"
+            )
+            power = "" if most == 1 else f" ({Polynomial((one.name,), {(most,): 1})})"
+            found.setdefault((words, power), []).append(one.name)
+        for (words, power), names in found.items():
+            yield f"as {listed(names)} grow{'s' * (len(names) == 1)}, {words}{power}"
+
+    def moves(self, name: str) -> Iterator[str]:
+        """Where the largest of several is reached, and from which value of each var on elsewhere."""
+        figure = self.figures[name]
+        if not isinstance(figure.formula, Maximum) or not figure.places:
+            return
+        options, places = figure.formula.options, figure.places
+
+        def at(values: Mapping[str, int]) -> str:
+            return places[options.index(figure.formula.largest(values))]  # type: ignore[union-attr]
+
+        def moved(name: str, value: int) -> bool:
+            return at({**self.base, name: value}) != here
+
+        here = at(self.base)
+        yield f"reached in {here}"
+        found: dict[str, list[str]] = {}
+        for one in self.ranges:
+            choices = one.choices()
+            above = choices[bisect_right(choices, one.base) :]
+            steps = [2**i - 1 for i in range(len(above).bit_length()) if 2**i <= len(above)]
+            high = next((step for step in steps if moved(one.name, above[step])), None)
+            if high is None:
+                continue
+            values = above[: high + 1]
+            first = bisect_left(values, True, key=partial(moved, one.name))
+            there = at({**self.base, one.name: above[first]})
+            found.setdefault(there, []).append(f"{one.name} = {above[first]:,}")
+        for there, texts in found.items():
+            yield f"from {' or '.join(texts)} on in {there}"
 
     def check_values(self, values: Mapping[str, int]) -> list[str]:
         """Where values lie outside those that were checked. Raises InputError for a var that was not varied."""
         known = {one.name: one for one in self.ranges}
+        check_varied(values, known)
         outside = []
         for name, value in values.items():
-            if name not in known:
-                meant = nearest(name, known)
-                help = f"did you mean {meant}?" if meant else f"the formulas are in {listed(known)}"
-                raise InputError(f"{name} is not varied; {help}")
             one = known[name]
             if value not in one.choices():
                 ends = "" if one.listed else f" from {one.low:,} to {one.high:,}"
@@ -259,6 +355,10 @@ def _as_json(formula: Formula | None) -> dict[str, Any]:
     }
 
 
+def _raised(base: int, power: int, value: int) -> Fraction:
+    return Fraction(value, base) ** power
+
+
 def _doubling(base: int) -> Iterator[int]:
     value = base
     while True:
@@ -267,7 +367,8 @@ def _doubling(base: int) -> Iterator[int]:
 
 
 def _is_plural(words: str) -> bool:
-    return words.partition(" in ")[0].endswith("s")
+    what = words.partition(" in ")[0]
+    return what.endswith("s") or ", " in what
 
 
 def steps_text(one: VarRange) -> str:
@@ -290,6 +391,15 @@ def vars_of(target: Target) -> dict[str, int]:
 
 def _is_whole(value: object) -> bool:
     return type(value) is int or (isinstance(value, str) and value.isdigit())
+
+
+def check_varied(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise InputError for a var that is not among those that formulas are in."""
+    for name in names:
+        if name not in known:
+            meant = nearest(name, known)
+            help = f"did you mean {meant}?" if meant else f"the formulas are in {listed(known)}"
+            raise InputError(f"{name} is not varied; {help}")
 
 
 def chosen_vars(target: Target, names: Sequence[str]) -> dict[str, int]:
@@ -317,21 +427,23 @@ def grow(
     held_out: int = 6,
     on_progress: Callable[[str], None] = lambda _: None,
     keep: Sequence[KeptRatio] = (),
+    training: TrainingSettings | None = None,
 ) -> Scaling:
-    """The figures of a target as formulas in vars, where others follow by kept ratios.
+    """The figures of a target as formulas in vars, where others follow by kept ratios; also those of a training step.
 
     Raises InputError or SpecError where it cannot be built.
     """
     base = chosen_vars(target, names)
     if not base:
         raise InputError(f"{target.text} has no var to grow in: give one, as in --in B, of a spec's vars")
-    probe = Probe(target, keep=keep)
+    probe = Probe(target, training or False, keep=keep)
     chosen_vars(target, [one.below for one in keep])
     probe.check(base)
-    primary, sizes = [*TOTALS, *ALWAYS], vars_of(target).values()
+    peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]
+    primary, sizes = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())], vars_of(target).values()
     search = Interpolation(probe, base, primary, held_out, on_progress, sizes)
     found = search.find()
-    names_of_all = (*TOTALS, "peak_activations", "peak_memory")
+    names_of_all = [*TOTALS, *(OF_STEP if training else ()), *peaks]
     figures = {name: _figure(name, search, found) for name in names_of_all}
     formulas = dict(found.formulas)
     # What has no formula in some vars may have one in the others.
@@ -346,26 +458,32 @@ def grow(
                 figures[name] = replace(_figure(name, narrower, others), broken=one.broken, off=one.off, fixed=kept)
     if figures["active_params"].formula == figures["params"].formula:
         del figures["active_params"]
-    if probe.takes_tokens and (cache := _cache(target, base, found, on_progress, keep)) is not None:
+    if (
+        probe.takes_tokens
+        and training is None
+        and (cache := _cache(target, base, found, on_progress, keep)) is not None
+    ):
         figures["kv_cache"] = cache
     ordered = {name: figures[name] for name in FIGURES if name in figures}
-    rows = tuple(_rows(probe.rows, formulas))
+    bounds = {key: narrow for key in formulas if (narrow := _bounds(found.ranges, key))}
+    rows = tuple(_rows(probe.rows, formulas, (*OF_ROWS, *(OF_BACKWARD if training else ())), bounds))
     varied = [one.name for one in found.ranges]
+    apart = {key: formula for key, formula in formulas.items() if not isinstance(key, RowKey | LiveKey)}
     stuck = tuple(name for name in base if name not in varied)
     return Scaling(
-        probe.name, target.dtype, base, found.ranges, ordered, rows, len(found.held_out), len(search.known), stuck
-    )
+        probe.name, target.dtype, base, found.ranges, ordered, rows, len(found.held_out), len(search.known), stuck,
+        probe.step, apart, {key: one for key, one in bounds.items() if not isinstance(key, LiveKey)},
+    )  # fmt: skip
 
 
 def _figure(name: str, search: Interpolation, found: Found) -> ScaledFigure:
     here = search.at(search.base)
     assert here is not None
-    if name in ("peak_activations", "peak_memory"):
+    if name in _PEAKS:
         return _peak(name, search, found, here)
     formula = found.formulas.get(name)
     if formula is not None:
-        ranges = ((one, *one.bounds(name)) for one in found.ranges)
-        return ScaledFigure(name, here[name], formula, narrow=_narrower(ranges))
+        return ScaledFigure(name, here[name], formula, bounds=_bounds(found.ranges, name))
     broken = found.broken.get(name, tuple(search.names))
     off = tuple(_off(name, search, one) for one in found.ranges if name in one.broken)
     return ScaledFigure(name, here[name], None, broken, off)
@@ -398,29 +516,45 @@ def _off(name: str, search: Interpolation, one: VarRange) -> OffBy:
 
 def _peak(name: str, search: Interpolation, found: Found, here: Figures) -> ScaledFigure:
     """The most bytes alive at once: the largest of what is alive during each operator."""
-    value = here["peak_activations"] + (sum(here[one] for one in ALWAYS) if name == "peak_memory" else 0)
+    whole, parts = "train_memory" if name == "train_memory" else "peak_activations", _PEAKS[name]
+    value = here[whole] + (sum(here[one] for one in ALWAYS) if name == "peak_memory" else 0)
     names = tuple(name for name in search.names if any(name == one.name for one in found.ranges))
-    if not all(one in found.formulas for one in ALWAYS):
+    if not all(one in found.formulas for one in parts):
         return ScaledFigure(name, value, None, names)
-    always = sum((found.formulas[one] for one in ALWAYS[1:]), found.formulas[ALWAYS[0]])
+    none = Polynomial(search.names, {})
+    always = sum((found.formulas[one] for one in parts), none)
     # Layers of their own for each number of layers have no formula each, but together.
     for of_all in (False, True):
         lives = {
-            key: formula for key, formula in found.formulas.items() if isinstance(key, LiveKey) and key.of_all == of_all
+            key: formula
+            for key, formula in found.formulas.items()
+            if isinstance(key, LiveKey) and bool(key.of_all) == of_all
         }
-        if lives and (largest := _largest(lives, search, found)) is not None:
-            formula, narrow = largest
-            formula = formula + always if name == "peak_memory" else formula
+        apart = always if whole == name else none
+        if lives and (largest := _largest(whole, apart, lives, search, found)) is not None:
+            formula, bounds = largest
+            keys = {apart + life: key for key, life in reversed(lives.items())}
+            at = tuple(_place_of(keys[one], name == "train_memory") for one in formula.options)
+            formula = formula + (none if whole == name else always)
             return ScaledFigure(
-                name, value, formula if len(formula.options) > 1 else formula.options[0], narrow=narrow
+                name, value, formula if len(formula.options) > 1 else formula.options[0], bounds=bounds, places=at
             )  # fmt: skip
     return ScaledFigure(name, value, None, names)
 
 
+def _place_of(key: LiveKey, is_training: bool) -> str:
+    """During which step so much is alive."""
+    place = key.path or key.operator.removeprefix("aten.")
+    return "the optimizer step" if key.phase == "optimizer" else f"the {key.phase} of {place}" if is_training else place
+
+
 def _largest(
-    lives: Mapping[LiveKey, Polynomial], search: Interpolation, found: Found
-) -> tuple[Maximum, tuple[str, ...]] | None:
-    """The largest of what is alive during each operator, and where it holds; None if more is alive somewhere."""
+    name: str, always: Polynomial, lives: Mapping[LiveKey, Polynomial], search: Interpolation, found: Found
+) -> tuple[Maximum, tuple[Bound, ...]] | None:
+    """The largest of what is alive during each operator and ``always``, and where it holds.
+
+    None if it is not what the network has at a point.
+    """
     # Where all of them hold: a stack of one copy keeps less alive.
     ranges = [
         replace(
@@ -433,23 +567,37 @@ def _largest(
     low = {one.name: one.low for one in ranges}
     places = [dict(zip(search.names, place, strict=True)) for place in search.known]
     points = [point for point in places if _is_within(point, ranges)]
-    options = list(dict.fromkeys(lives.values()))
-    kept = list(dict.fromkeys(max(options, key=lambda one: one(point)) for point in points))
-    for one in options:
-        if not any(one is other or is_at_most(one, other, low) for other in kept):
-            kept.append(one)
-    formula = Maximum(one for one in kept if not any(two is not one and is_at_most(one, two, low) for two in kept))
+    options = [always + one for one in dict.fromkeys(lives.values())]
+    spread = [{**search.base, **{one.name: search.random.choice(_apart(one)) for one in ranges}} for _ in range(60)]
+    kept = largest_of(options, low, [search.base, *points, *spread])
+    formula = Maximum(sorted(kept, key=lambda one: -one(search.base)))
     for point in points:
         there = search.at(point)
-        if there is not None and there["peak_activations"] != formula(point):
+        if there is not None and there[name] != formula(point):
             return None
     return formula, _narrower([(before, now.low, now.high) for before, now in zip(found.ranges, ranges, strict=True)])
 
 
-def _narrower(ranges: Iterable[tuple[VarRange, int, int]]) -> tuple[str, ...]:
+def _apart(one: VarRange) -> list[int]:
+    """Choices of a var over all of its range, each about twice the one before."""
+    choices = one.choices()
+    return [choices[min(2**i, len(choices)) - 1] for i in range(len(choices).bit_length() + 1)]
+
+
+def _bounds(ranges: Sequence[VarRange], key: Key) -> tuple[Bound, ...]:
+    """The ranges of a figure that are smaller than those of most."""
+    return _narrower((one, *one.bounds(key)) for one in ranges)
+
+
+def _narrower(ranges: Iterable[tuple[VarRange, int, int]]) -> tuple[Bound, ...]:
     """The ranges that are smaller than those of most figures."""
     return tuple(
-        f"{one.name} from {low:,}{f' to {high:,}' if high < one.high else ''}"
+        Bound(
+            one.name,
+            low if low > one.low else 0,
+            high if high < one.high else sys.maxsize,
+            f"{one.name} from {low:,}{f' to {high:,}' if high < one.high else ''}",
+        )
         for one, low, high in ranges
         if (low, high) != (one.low, one.high)
     )
@@ -481,10 +629,20 @@ def _cache(
     return _figure("kv_cache", search, search.find(found.ranges))
 
 
-def _rows(rows: Sequence[RowFigures], formulas: Mapping[Key, Polynomial]) -> Iterator[ScaledRow]:
+def _rows(
+    rows: Sequence[RowFigures],
+    formulas: Mapping[Key, Polynomial],
+    names: Sequence[str],
+    bounds: Mapping[Key, tuple[Bound, ...]],
+) -> Iterator[ScaledRow]:
     numbers: dict[str, int] = {}
     for row in rows:
         numbers[row.path] = number = numbers.get(row.path, -1) + 1
-        found = {name: formulas.get(RowKey(row.path, number, name)) for name in OF_ROWS}
+        found = {name: formulas.get(RowKey(row.path, number, name)) for name in names}
         repeat = found.pop("repeat")
-        yield ScaledRow(row.path, row.type, row.depth, row.has_children, repeat, found)
+        narrow = {
+            name: tuple(one.text for one in bounds[key])
+            for name in names
+            if (key := RowKey(row.path, number, name)) in bounds
+        }
+        yield ScaledRow(row.path, row.type, row.depth, row.has_children, repeat, found, narrow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from fwdscope.settings import Training
     from fwdscope.targets import Target
     from fwdscope.trace import Trace
+    from fwdscope.trace.record import Node
     from fwdscope.trace.rows import RowFigures
 
 TOTALS = ("params", "active_params", "macs", "flops", "bytes_read", "bytes_written")
 # The figures of a network that are always alive: what is alive at most are these and the most of the activations.
 ALWAYS = ("param_bytes", "buffer_bytes", "input_bytes")
-OF_ROWS = ("repeat", "params", "macs", "flops", "bytes_read", "bytes_written")
+OF_ROWS = ("repeat", "params", "macs", "flops", "bytes_read", "bytes_written", "kernels")
+# With a training step, those of it; and what is alive throughout it.
+OF_STEP = ("train_flops", "saved_activations", "gradients", "optimizer_state")
+IN_STEP = ("step_bytes",)
+OF_BACKWARD = ("train_flops", "saved_bytes")
 
 
 class RowKey(NamedTuple):
@@ -36,16 +41,25 @@ class RowKey(NamedTuple):
     figure: str
 
 
+class FusedKey(NamedTuple):
+    """The ``size`` of results of a kind that no fusion keeps on the chip, or how many ``times`` there are such."""
+
+    number: int
+    figure: str
+
+
 class LiveKey(NamedTuple):
     """The bytes alive during an operator: the step that it runs in, and its number there among its like.
 
-    Where ``of_all`` the most of all steps whose paths differ in numbers alone.
+    Where ``of_all`` those of the ``first`` or ``last`` of all steps whose paths differ in numbers alone, or the
+    ``most``. Of a training step the phase is named.
     """
 
     path: str
     operator: str
     number: int
-    of_all: bool = False
+    of_all: str = ""
+    phase: str = "forward"
 
 
 class KeptRatio(Protocol):
@@ -80,6 +94,8 @@ class Probe:
         # The rows of the first network that was built, and whether it takes whole numbers, as tokens are.
         self.rows: tuple[RowFigures, ...] = ()
         self.takes_tokens = False
+        # What its training step is.
+        self.step: tuple[str, ...] = ()
         if target.is_module:
             from fwdscope.inspection import make_subject
 
@@ -131,6 +147,7 @@ class Probe:
     def figures(self, subject: Subject) -> dict[Key, int]:
         """The figures of a network that was traced."""
         from fwdscope.trace.rows import figures
+        from fwdscope.trace.training import step_of
 
         trace = subject.trace
         totals = subject.totals(trace)
@@ -139,6 +156,19 @@ class Probe:
         for name in (*TOTALS, *ALWAYS, "peak_activations", "kv_cache"):
             if (value := getattr(totals, name)) is not None:
                 found[name] = value
+        if (step := step_of(trace, (), totals)) is not None and trace.step is not None:
+            self.step = step.loss, step.optimizer
+            sums = step.flops, step.saved_bytes, step.gradient_bytes, step.state_bytes
+            found |= dict(zip((*OF_STEP, "train_memory"), (*sums, step.peak_memory), strict=True))
+            found |= {COST: len(trace.step.alive), "step_bytes": step.peak_memory - trace.step.peak.live}
+        fused = totals.fused
+        if fused is not None and not self.only:
+            found |= {"fused_ends": fused.weights + fused.ends, "skipped_flops": fused.skipped_flops}
+            for i, pair in enumerate(fused.between):
+                found |= dict(zip((FusedKey(i, "size"), FusedKey(i, "times")), pair, strict=True))
+            first = next(iter(subject.named_inputs(subject.call).values()), None)
+            past = trace.past.new if trace.past is not None else None
+            found["tokens"] = past or (first.shape[:2].numel() if first is not None else 1)
         if self.only:
             return {key: value for key, value in found.items() if key in (COST, self.only)}
         rows = figures(trace)
@@ -148,7 +178,7 @@ class Probe:
         numbers: dict[str, int] = {}
         for row in rows:
             numbers[row.path] = number = numbers.get(row.path, -1) + 1
-            for name in OF_ROWS:
+            for name in OF_ROWS if trace.step is None else (*OF_ROWS, *OF_BACKWARD):
                 found[RowKey(row.path, number, name)] = getattr(row, name)
         found |= dict(_most_alive(trace))
         return found
@@ -159,18 +189,22 @@ def _most_alive(trace: Trace) -> Iterator[tuple[LiveKey, int]]:
     more = {trace.root: trace.root.more_live}
     waiting = [trace.root]
     while waiting:
-        node = waiting.pop()
-        for child in node.inside():
-            more[child] = more[node] + child.more_live
+        outer = waiting.pop()
+        for child in outer.inside():
+            more[child] = more[outer] + child.more_live
             waiting.append(child)
+    alive: Iterable[tuple[str, Node | None, str, int]] = trace.step.alive if trace.step is not None else ()
+    if trace.step is None:
+        alive = [("forward", node, name, live + more.get(around, 0)) for around, node, name, live in trace.lives]
     found: dict[LiveKey, int] = {}
-    last: object = None
-    numbers: dict[str, int] = {}
-    for node, operator, live in trace.lives:
-        if node is not last:
-            last, numbers = node, {}
-        numbers[operator] = number = numbers.get(operator, -1) + 1
-        alike = LiveKey(re.sub(r"\d+", "*", node.path), operator, number, of_all=True)
-        for key in (LiveKey(node.path, operator, number), alike):
-            found[key] = max(found.get(key, 0), live + more.get(node, 0))
+    numbers: dict[tuple[str, Node | None, str], int] = {}
+    for phase, node, operator, live in alive:
+        place = phase, node, operator
+        numbers[place] = number = numbers.get(place, -1) + 1
+        path = node.path if node is not None else ""
+        of, alike = (operator, number), re.sub(r"\d+", "*", path)
+        found.setdefault(LiveKey(alike, *of, "first", phase), live)
+        found[LiveKey(alike, *of, "last", phase)] = live
+        for key in (LiveKey(path, *of, "", phase), LiveKey(alike, *of, "most", phase)):
+            found[key] = max(found.get(key, 0), live)
     yield from found.items()

@@ -123,6 +123,30 @@ const canvas = (width, height, ...inside) => draw("svg", { viewBox: `0 0 ${width
 const line = (x1, y1, x2, y2, kind = "axis") => draw("line", { class: kind, x1, y1, x2, y2 });
 const text = (x, y, words, anchor = "start", kind = "quiet") => draw("text", { x, y, "text-anchor": anchor, class: kind }, words);
 
+// A scale from values to pixels, logarithmic where they span enough, with the values to mark.
+function axisScale(all, from, to, form, isLog) {
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const log = isLog && low > 0 && high / low >= 6;
+  const base = form === bytes ? 1024 : 1000;
+  const marks = [];
+  if (log) {
+    for (let power = Math.floor(Math.log(low) / Math.log(base)); base ** power <= high * base; power += 1) {
+      for (const step of base === 1024 ? Array.from({ length: 10 }, (_, index) => 2 ** index) : [1, 2, 5, 10, 20, 50, 100, 200, 500]) marks.push(step * base ** power);
+    }
+  } else {
+    const raw = (high || 1) / 4;
+    const unit = base === 1024 ? 2 ** Math.floor(Math.log2(raw)) : 10 ** Math.floor(Math.log10(raw));
+    const step = unit * (base === 1024 ? 1 : [1, 2, 5, 10].find((one) => one * unit >= raw * 0.99));
+    for (let index = 0; index * step < high + step; index += 1) marks.push(index * step);
+  }
+  const ends = log ? [marks.findLast((mark) => mark <= low * 1.0001), marks.find((mark) => mark >= high * 0.9999)] : [0, marks.find((mark) => mark >= high * 0.9999)];
+  const at = log ? Math.log : (value) => value;
+  const [a, b] = ends.map(at);
+  const inside = marks.filter((mark) => mark >= ends[0] && mark <= ends[1]);
+  const every = Math.ceil(inside.length / 6);
+  return { log, place: (value) => short(from + ((at(value) - a) / (b - a || 1)) * (to - from)), marks: inside.filter((_, index) => index % every === 0) };
+}
+
 {
   const tip = make("div", { class: "tip", hidden: true });
   document.body.append(tip);

@@ -24,6 +24,7 @@ _SCRIPTS = {
     "report": ("base", "strips", "values", "page"),
     "sweep": ("base", "sweep"),
     "check": ("base", "check"),
+    "scale": ("base", "scale"),
     "diff": ("base", "strips", "values", "page", "diff"),
 }
 

@@ -59,37 +59,13 @@ function seriesOf(figure) {
   return [...found].map(([name, dots], index) => ({ name, dots, colour: `var(--series-${index % 8})` }));
 }
 
-// A scale from values to pixels, logarithmic where they span enough, with the values to mark.
-function scale(all, from, to, form) {
-  const [low, high] = [Math.min(...all), Math.max(...all)];
-  const log = state.log && low > 0 && high / low >= 6;
-  const base = form === bytes ? 1024 : 1000;
-  const marks = [];
-  if (log) {
-    for (let power = Math.floor(Math.log(low) / Math.log(base)); base ** power <= high * base; power += 1) {
-      for (const step of base === 1024 ? Array.from({ length: 10 }, (_, index) => 2 ** index) : [1, 2, 5, 10, 20, 50, 100, 200, 500]) marks.push(step * base ** power);
-    }
-  } else {
-    const raw = (high || 1) / 4;
-    const unit = base === 1024 ? 2 ** Math.floor(Math.log2(raw)) : 10 ** Math.floor(Math.log10(raw));
-    const step = unit * (base === 1024 ? 1 : [1, 2, 5, 10].find((one) => one * unit >= raw * 0.99));
-    for (let index = 0; index * step < high + step; index += 1) marks.push(index * step);
-  }
-  const ends = log ? [marks.findLast((mark) => mark <= low * 1.0001), marks.find((mark) => mark >= high * 0.9999)] : [0, marks.find((mark) => mark >= high * 0.9999)];
-  const at = log ? Math.log : (value) => value;
-  const [a, b] = ends.map(at);
-  const inside = marks.filter((mark) => mark >= ends[0] && mark <= ends[1]);
-  const every = Math.ceil(inside.length / 6);
-  return { log, place: (value) => short(from + ((at(value) - a) / (b - a || 1)) * (to - from)), marks: inside.filter((_, index) => index % every === 0) };
-}
-
 function curves(figure, series) {
   return (width) => {
     const height = 260;
     const names = series.length > 1 ? Math.min(width * 0.32, 14 + 6.6 * Math.max(...series.map(({ name }) => name.length))) : 20;
     const [left, right, bottom] = [84, width - names, height - 40];
     const all = series.flatMap(({ dots }) => dots);
-    const y = scale(all.map(({ value }) => value), bottom, 12, figure.text);
+    const y = axisScale(all.map(({ value }) => value), bottom, 12, figure.text, state.log);
     const xs = [...new Set(all.map(({ point }) => point.x))].sort((a, b) => a - b);
     const logX = state.log && numeric && xs[0] > 0 && xs.at(-1) / xs[0] >= 6;
     const on = logX ? Math.log : (value) => value;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,23 @@ from typer.testing import CliRunner
 
 import fwdscope
 from fwdscope.cli import app
-from fwdscope.commands.scale import FitRequest, Fitted, Ratio, compute_optimal, fit, parse_axes, tokens_of
+from fwdscope.commands.scale import (
+    FitRequest,
+    Fitted,
+    Ratio,
+    Speed,
+    compute_optimal,
+    fit,
+    grow,
+    parse_axes,
+    tokens_of,
+)
+from fwdscope.commands.scale.probe import Probe
+from fwdscope.commands.scale.speed import speed_formula
+from fwdscope.device.table import accelerator
+from fwdscope.inspection import inspect_target
+from fwdscope.report.roofline import estimate
+from fwdscope.settings import TrainingSettings
 from fwdscope.targets import Target
 from fwdscope.units import Figure
 
@@ -42,6 +59,45 @@ def test_kept_ratios_and_steps_hold() -> None:
     assert all(one.values["heads"] * 32 == one.values["d"] for one in got.answers)
     assert got.met == len(range(32, 500, 32))
     assert got.answers[0].values["d"] == 480
+
+
+def test_an_answer_for_training_has_the_memory_of_that_step() -> None:
+    # SGD holds no state: weights, gradients and what is alive.
+    step = TrainingSettings.of({"optimizer": "sgd"})
+    budgets = {"train_memory": Figure.parse("<= 300 KiB"), "peak_memory": Figure.parse("<= 150 KiB")}
+    got = fit(FitRequest(Target("lstm"), parse_axes(["hidden=8:200:1", "B=1:8"]), budgets, training=step, seconds=60))
+    assert len(got.answers) == 10
+    for one in (got.answers[0], got.answers[-1]):
+        report = fwdscope.inspect("lstm", variables=one.values, training={"optimizer": "sgd"}, device="meta")
+        assert report.training is not None
+        assert one.figures["train_memory"] == report.training.peak_memory <= 300 * 1024
+        totals = fwdscope.inspect("lstm", variables=one.values, device="meta").totals
+        assert one.figures["peak_memory"] == totals.peak_memory
+
+
+def test_the_formula_of_tokens_a_second_is_the_estimate() -> None:
+    target = Target("gpt2", {"T": "1", "depth": "2"}, dtype="bfloat16", past=64)
+    growth, probe = grow(target, ["B", "d"], 2), Probe(target)
+    there, here = ({"B": 40, "d": 6144}, {"B": 1, "d": 768})
+    for is_fused in (False, True):
+        speed = Speed(accelerator("H100").peaks("bfloat16"), is_fused)
+        formula = speed_formula(speed, growth, probe.make(here).report())
+        assert formula is not None
+        # As the report of a network of another size has it, which is not bound by launches.
+        assert float(formula(there)) == pytest.approx(speed.of(probe.make(there).report()), rel=1e-12)
+
+
+def test_tokens_a_second_are_those_of_the_estimate_of_inspect() -> None:
+    arguments = ["fit", "gpt2", "--set", "T=1", "--set", "depth=2", "--past", "256", "--dtype", "bf16"]
+    arguments += ["--vary", "d=768:6144:768", "--tokens-per-second", ">= 100", "--on", "H100", "--format", "json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    answers = json.loads(result.stdout)["answers"]
+    assert len(answers) == 8
+    target = Target("gpt2", {"T": "1", "depth": "2", "d": str(answers[0]["values"]["d"])}, dtype="bfloat16", past=256)
+    one = estimate(inspect_target(target)[0], accelerator("H100").peaks("bfloat16"))
+    assert one.eager_seconds is not None
+    assert answers[0]["figures"]["tokens_per_second"] == 1 / one.eager_seconds
 
 
 def test_several_budgets_hold_together() -> None:
@@ -79,7 +135,9 @@ def test_the_command_writes_the_spec(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert 9_500 <= fwdscope.inspect(file, device="meta").totals.params <= 10_500
-    assert "# 4 * 20 * (10 + 20 + 2)" in file.read_text()  # nothing else is changed
+    assert "# 4 * 20 * (10 + 20 + 2)" in file.read_text()  # comments stay
+    # What it expects is what it has.
+    assert CliRunner().invoke(app, ["check", str(file)]).exit_code == 0
 
 
 def test_the_command_shows_options_to_copy() -> None:
@@ -100,6 +158,15 @@ def test_the_command_shows_options_to_copy() -> None:
         (["--vary", "hidden=8:64", "--chinchilla", "<= 1G"], 2, "write the number of tokens, as in --chinchilla 26G"),
         (["--vary", "hidden=8:64", "--compute", "-1"], 2, "--compute: write the FLOPs of the training"),
         (["--vary", "hidden=8:16", "--params", ">= 1G"], 1, ""),
+        (["--vary", "hidden=8:16", "--params", "1K", "--optimizer", "sgd"], 2, "add a budget for it, --train-memory"),
+        (["--vary", "hidden=8:16", "--params", "1K", "--on", "H100"], 2, "add --tokens-per-second"),
+        (["--vary", "hidden=8:16", "--tokens-per-second", "50"], 2, "needs the device: --on H100"),
+        (["--vary", "hidden=8:16", "--tokens-per-second", "50", "--on", "H1000"], 2, "did you mean H100"),
+        (
+            ["--vary", "hidden=8:16", "--tokens-per-second", "50", "--on", "H100"],
+            2,
+            "first input of lstm has no tokens",
+        ),
     ],
 )
 def test_wrong_input_and_no_answer(arguments: list[str], code: int, message: str) -> None:

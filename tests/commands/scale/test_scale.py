@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import zlib
+from base64 import b64decode
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -10,10 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import fwdscope
 from fwdscope.cli import app
 from fwdscope.commands.scale import Scaling, grow
 from fwdscope.errors import InputError
-from fwdscope.polynomial import Polynomial, variable
+from fwdscope.polynomial import Maximum, Polynomial, variable
+from fwdscope.settings import TrainingSettings
 from fwdscope.targets import Target
 
 B, T, d, depth, d_ff, base, size, hidden, patch = map(
@@ -129,6 +134,48 @@ def test_a_var_without_formulas_leaves_them_in_the_others() -> None:
         got.check_values({"d": 3})
 
 
+# --- training steps --------------------------------------------------------------------------------------------------
+
+
+@cache
+def stepped(names: str, depth: int = 0, **settings: object) -> Scaling:
+    """GPT-2 on two sequences of 64 tokens."""
+    given = {"B": "2", "T": "64", **({"depth": str(depth)} if depth else {})}
+    return grow(Target("gpt2", given), names.split(","), held_out=2, training=TrainingSettings.of(settings))
+
+
+def test_a_training_step_of_gpt2_has_the_formulas_that_its_parts_have() -> None:
+    got = stepped("d,depth")
+    params = 51_281 * d + depth * (12 * d * d + 13 * d) + 2 * d
+    assert got["gradients"] == 4 * params
+    # AdamW holds two averages of each parameter, and the number of steps of each tensor: 12 of a block, and 4.
+    held = 8 * params + 4 * (12 * depth + 4)
+    assert got["optimizer_state"] == held
+    # Each float32 of a block once: of d the inputs of two norms, of c_attn and c_fc, q, k and v, and the attention's
+    # result, which is c_proj's input: 8; of 4d the inputs of GELU and c_proj. A number a head, and two a norm.
+    block = 4 * 128 * ((8 + 2 * 4) * d + 12 + 2 * 2)
+    assert next(row for row in got.rows if row.path == "h.0").formulas["saved_bytes"] == block
+    # The input of the last norm with two numbers each, that of the product behind it, and the places as int64.
+    assert got["saved_activations"] == depth * block + 4 * 128 * (2 * d + 2) + 8 * 64
+    # In the optimizer step two of the largest tensor, which is 4d² in an MLP, the logits, the tokens and the loss.
+    figure = got.figures["train_memory"]
+    assert isinstance(figure.formula, Maximum)
+    alive = 8 * params + held + 2 * 4 * 4 * d * d + 4 * 50257 * 128 + 8 * 128 + 4
+    assert figure.formula.options[figure.places.index("the optimizer step")] == alive
+    # Far from what it was found from, where other operators have the most.
+    for at in ({"d": 96, "depth": 3}, {"d": 1536, "depth": 5}):
+        report = fwdscope.inspect("gpt2", variables={"B": 2, "T": 64, **at}, training=True, device="meta")
+        assert report.training is not None
+        assert got(**at)["train_memory"] == report.training.peak_memory
+
+
+def test_checkpointed_blocks_keep_their_inputs() -> None:
+    got = stepped("d", 3, checkpoint="h.*", optimizer="sgd")
+    # Of each of three blocks its input; the rest as in the test above.
+    assert got["saved_activations"] == 3 * 4 * 128 * d + 4 * 128 * (2 * d + 2) + 8 * 64
+    assert got["optimizer_state"] == 0
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -171,9 +218,34 @@ def test_a_plot_is_of_the_formula(tmp_path: Path) -> None:
     assert "params, both scales" in (tmp_path / "x.svg").read_text().replace("&#160;", " ")
 
 
+def test_the_command_takes_a_training_step() -> None:
+    text = run("lstm", "--in", "B,hidden", "--training", "--optimizer", "sgd")
+    # Gradients of 5,920 parameters; after the products T · B · hidden numbers of four gates and two states in each of
+    # two layers are kept.
+    assert "gradients          23.1 KiB  = 16·hidden·(3·hidden + 14)" in text
+    assert "training memory" in text
+    assert "--training --optimizer sgd --format python" in text
+
+
+def test_the_page_has_a_chart_of_each_figure_that_a_var_changes(tmp_path: Path) -> None:
+    run("lstm", "--in", "B,hidden", "--plot", "hidden", "-o", str(tmp_path / "x.html"))
+    packed = re.search(r'id="page-words">([^<]*)<', (tmp_path / "x.html").read_text())
+    assert packed is not None
+    words = json.loads(zlib.decompress(b64decode(packed[1])))
+    assert [one["title"] for one in words["charts"]] == [
+        f"{name} against hidden" for name in ("params", "MACs", "peak memory")
+    ]
+    whole, *terms = words["charts"][0]["lines"]
+    # 12h² and 56h add up to the parameters at each size.
+    assert [sum(values) for values in zip(*(one["values"] for one in terms), strict=True)] == whole["values"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["lstm", "--in", "B", "--optimizer", "sgd"], "--optimizer is of a training step: add --training"),
+        (["lstm", "--in", "B", "--training", "--past", "8"], "leave --past out"),
+        (["lstm", "--in", "B", "--training", "--optimizer", "sdg"], "there is no optimizer 'sdg'"),
         (["lstm", "--in", "hiden"], "hiden is no var of lstm that is a whole number above 0; did you mean hidden?"),
         (["lstm", "--in", "B", "--at", "T=3"], "T is not varied; the formulas are in B"),
         (["lstm", "--in", "B", "--at", "B=x"], "--at B=x: write a whole number above 0"),
