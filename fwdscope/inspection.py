@@ -7,7 +7,7 @@ import gc
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fwdscope.errors import InputError, ShapeError, StepError, TargetError, error_text, needs_values
 from fwdscope.garbage_collection import without_garbage_collection
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fwdscope.language.check import Checked
+    from fwdscope.language.plan import Mesh, Plan
     from fwdscope.report.pictures import Picture
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import Subject
@@ -101,7 +102,8 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
     if not target.is_report:
         only_on_meta = settings.device == "meta"
         make = functools.partial(make_subject, target, settings.mode, only_on_meta, settings.on_progress)
-        report, picture = target.run_user_code(lambda: inspect_subject(make, settings))
+        on_mesh = target.mesh, target.plan
+        report, picture = target.run_user_code(lambda: inspect_subject(make, settings, *on_mesh))
         return (as_stored(report, target.stored) if any(target.stored) else report), picture
     shows = settings.show and settings.show != SHOW_ALL
     if settings.device not in (None, "auto", "meta") or settings.weights or settings.mode or shows:
@@ -379,13 +381,26 @@ def _check_dtypes(target: Target, call: ModuleCall) -> None:
         raise InputError(f"{target.text} takes integers for {' and '.join(names)}: {options}")
 
 
-def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple[Report, Picture | None]:
-    """The report of a subject, and the picture that ``settings.show`` asks for."""
+def inspect_subject(
+    make: Callable[[], Subject],
+    settings: RunSettings,
+    mesh: Mesh | None = None,
+    plan: Plan | Literal["auto"] | None = None,
+) -> tuple[Report, Picture | None]:
+    """The report of a subject, on a mesh if one is given or its spec has one, and the picture of ``settings.show``."""
     if settings.device in ("auto", "meta"):
         with without_garbage_collection():
             # The subject is freed while garbage collection, which would first walk through it, is still off.
             subject, picture = make(), None
             report = subject.report()
+            checked: Checked | None = getattr(subject, "checked", None)
+            mesh = mesh or (checked.spec.mesh if checked is not None else None)
+            if mesh is not None:
+                from fwdscope.mesh.inspection import with_mesh
+
+                settings.on_progress(f"sharding {report.name} over {mesh}")
+                given = plan or (checked.spec.shard if checked is not None else None) or "auto"
+                report = with_mesh(subject, report, mesh, given)
             if settings.alternatives and report.training is not None:
                 from fwdscope.run.alternatives import alternatives
 

@@ -48,7 +48,7 @@ def entry_of(target: Target, settings: RunSettings) -> CacheEntry | None:
     where = str(path.absolute()) if path is not None else f"{Path.cwd()}: {target.text}"
     run = (settings.seed, settings.stats, settings.latency, platform.node()) if settings.device is None else ()
     step = settings.training and (astuple(settings.training), settings.alternatives)
-    mode = (settings.train, step, target.past, target.stored)
+    mode = (settings.train, step, target.past, target.stored, str(target.mesh), str(target.plan))
     name = (where, source.name, sorted(target.variables.items()), target.inputs, target.dtype, mode, run)
     decisive = sorted(item for item in os.environ.items() if item[0].startswith(_DECISIVE))
     return CacheEntry("inspect", name, (source.text, decisive, os.cpu_count()))

@@ -157,3 +157,37 @@ def is_distributed(value: Any) -> bool:
     Where they move, such an object is copied as any other.
     """
     return str(getattr(value, "__module__", "")).startswith(("torch.distributed", "torch._C._distributed"))
+
+
+def fake_store() -> Any:
+    """A store for a process group of one process that stands for many, whose collectives move nothing.
+
+    Importing its module registers the backend. Without it, a mesh cannot be counted, and the message says so.
+    """
+    try:
+        from torch.testing._internal.distributed.fake_pg import FakeStore
+    except ImportError as error:  # pragma: no cover
+        raise ImportError(f"torch {torch.__version__} has no fake process group, which --mesh needs") from error
+    return FakeStore()
+
+
+def local_tensor(tensor: Tensor) -> Tensor:
+    """What this rank has of a DTensor, the very tensor; any other tensor itself.
+
+    Without the name, a view of it, whose memory is not followed.
+    """
+    dtensor = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", ())
+    if not isinstance(tensor, dtensor):
+        return tensor
+    local = getattr(tensor, "_local_tensor", None)
+    return local if local is not None else tensor.to_local()  # type: ignore[no-any-return]
+
+
+def strided_shard(dim: int, parts: int) -> Any:
+    """The placement of a dimension that holds so many tensors one behind the other, each of them split.
+
+    Without it, a layer that packs several, as the projections of q, k and v, cannot be sharded.
+    """
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+    return _StridedShard(dim, split_factor=parts)

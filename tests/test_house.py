@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "values": {"model", "ops", "report", "torch_private", "trace"},
     "run": {"device", "language", "layers", "model", "ops", "report", "settings", "targets", "timing", "trace"}
     | {"torch_private", "values"},
+    "mesh": {"language", "model", "ops", "report", "settings", "torch_private", "trace"},
     "inspection": {"language", "report", "settings"},
     "kept": {"language", "report", "settings", "targets"},
     "findings": {"report"},
@@ -88,6 +89,7 @@ MAY_LOAD_TORCH = {
     "commands.bench",
     "commands.export",
     "device",
+    "mesh",
     "model",
     "ops",
     "run",

@@ -31,6 +31,9 @@ NAMES = {
     ("torch", "Tensor._values"): "a sparse tensor is coalesced to be measured",
     ("torch", "_C._functorch.peek_interpreter_stack"): "attention under vmap is counted for one element",
     ("torch._subclasses.fake_tensor", "FakeTensorMode"): "autocast has no effect on meta",
+    ("torch.testing._internal.distributed.fake_pg", "FakeStore"): "a mesh cannot be counted in one process",
+    ("torch.distributed.tensor", "DTensor._local_tensor"): "the memory of a rank is not followed",
+    ("torch.distributed.tensor.placement_types", "_StridedShard"): "packed projections cannot be sharded",
     ("torch.nn", "LazyLinear._infer_parameters"): "what a lazy module draws at first is recorded",
     ("torch._dynamo", "OptimizedModule"): "a compiled module is traced with its wrapper",
 }

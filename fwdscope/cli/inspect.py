@@ -88,6 +88,8 @@ def inspect(
     past: opt.Past = None,
     weights_dtype: opt.WeightsFormat = None,
     kv_dtype: opt.CacheFormat = None,
+    mesh: opt.MeshOption = None,
+    shard: opt.ShardOption = None,
     device: opt.Device = None,
     on: Annotated[str | None, typer.Option(metavar="NAMES", help=_ON, autocompletion=completion.hardware)] = None,
     seed: opt.Seed = 0,
@@ -122,6 +124,7 @@ def inspect(
     def command() -> None:
         inspected = [target_of(text, set_, input_, dtype, allow_import, arg, past) for text in targets]
         inspected = [_stored_as(one, dtype, Stored(weights_dtype, kv_dtype), on) for one in inspected]
+        inspected = [opt.on_mesh(one, mesh, shard) for one in inspected]
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)
@@ -149,7 +152,7 @@ def inspect(
         # A picture needs no times.
         draws = show is not None and form not in _WITH_STRIPS
         settings = RunSettings(
-            "auto" if chosen is None and (watch or step or on is not None or past or weights_dtype) else chosen,
+            "auto" if chosen is None and (watch or step or on is not None or past or weights_dtype or mesh) else chosen,
             seed, weights, weights_partial, train=train, training=step, stats=not no_stats,
             alternatives=step is not None, latency=not (no_latency or draws), show=show, depth=depth,
         )  # fmt: skip

@@ -12,6 +12,7 @@ import typer
 
 from fwdscope.cli import completion
 from fwdscope.errors import InputError
+from fwdscope.language.plan import Mesh
 from fwdscope.limits import LIMITS, limit
 from fwdscope.settings import DTYPES, ESTIMATED, LOSSES, TrainingSettings, dtype_name
 from fwdscope.storage import PRODUCTS, Format, Stored, parse_format
@@ -146,6 +147,39 @@ def _parse_batch(text: str) -> int | str:
 
 
 Batch = Annotated[int | None, typer.Option("--batch", parser=_parse_batch, metavar="N", help=_BATCH)]
+_MESH = "What one rank of a mesh of devices holds, computes and sends: tp=8, or dp=4,tp=8, or pp=2,fsdp=8,tp=4."
+_SHARD = "The plan for --mesh: a file with shard:, or auto to propose one. Default: the spec's own, else auto."
+
+
+def _parse_mesh(text: str) -> Mesh:
+    try:
+        return Mesh.parse(text)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+MeshOption = Annotated[Mesh | None, typer.Option("--mesh", parser=_parse_mesh, metavar="DIMENSIONS", help=_MESH)]
+ShardOption = Annotated[str | None, typer.Option("--shard", metavar="FILE", help=_SHARD)]
+
+
+def on_mesh(target: Target, mesh: Mesh | None, shard: str | None) -> Target:
+    """The target on a mesh of devices, sharded as a file has it. Raises InputError."""
+    if shard is None:
+        return target._replace(mesh=mesh)
+    if mesh is None and (target.is_module or target.is_report or target.load_spec()[0].spec.mesh is None):
+        raise InputError(f"--shard {shard} is the plan for a mesh: add --mesh tp=8")
+    if shard == "auto":
+        return target._replace(mesh=mesh, plan="auto")
+    from fwdscope.language.plan_parser import read_plan
+    from fwdscope.language.source import read
+
+    try:
+        return target._replace(mesh=mesh, plan=read_plan(read(Path(shard), shard)))
+    except OSError as error:
+        help = "give a file with a plan, or auto"
+        raise InputError(f"--shard {shard} cannot be read: {error.strerror}; {help}") from None
+
+
 Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]
 
 
@@ -231,6 +265,8 @@ def command_line(target: Target, options: Mapping[str, object]) -> str:
         "--past": target.past or None,
         "--weights-dtype": target.stored.weights if target.stored.weights != implied else None,
         "--kv-dtype": target.stored.cache,
+        "--mesh": target.mesh,
+        "--shard": target.plan if isinstance(target.plan, str) else target.plan and target.plan.name,
     }
     given += [(name, str(value)) for name, value in stored.items() if value is not None]
     for name, value in options.items():

@@ -16,6 +16,7 @@ from fwdscope.language.bodies import NodeParser
 from fwdscope.language.composer import compose
 from fwdscope.language.expression import Binary, Call, Constant, Expression, Name, TupleOrList, walk
 from fwdscope.language.names import listed, nearest, suggestion
+from fwdscope.language.plan_parser import mesh_of, plan_of
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
@@ -25,7 +26,8 @@ from fwdscope.units import Figure, positions
 LANGUAGE_VERSION = 1
 # The sections of a file.
 SECTIONS = (
-    "version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "model", "init", "expect",
+    "version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "model", "init", "shard",
+    "mesh", "expect",
 )  # fmt: skip
 
 # The figures that ``expect`` may name besides ``output`` and ``layers``, and what each measures.
@@ -132,6 +134,8 @@ class _SpecParser(NodeParser):
             graph=flow == "graph",
             init=self.init(get.get("init")),
             expect=self.expect(get.get("expect")),
+            shard=plan_of(self, get["shard"]) if "shard" in get else None,
+            mesh=mesh_of(self, get.get("mesh")),
             model=model,
             broken=tuple(self.broken),
         )

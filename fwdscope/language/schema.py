@@ -21,6 +21,8 @@ from fwdscope.language.bodies import CONTROL
 from fwdscope.language.check import INITIALISERS
 from fwdscope.language.names import CONSTRUCTORS, SERIES
 from fwdscope.language.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, SECTIONS
+from fwdscope.language.plan import DIMENSIONS, STYLES
+from fwdscope.language.plan_parser import PLAN_LISTS
 from fwdscope.layers import LAYERS, Buildable, Layer, page, settings
 from fwdscope.layers.base import required_inputs
 from fwdscope.settings import LOSSES, TrainingSettings
@@ -103,6 +105,20 @@ _HELP: dict[str, Schema] = {
         "function of torch.nn.init without the underscore. A path takes precedence over a type, a "
         "longer end over a shorter.",
         {"Linear.weight": "xavier_uniform()", "bias": "zeros()"},
+    ),
+    "shard": _explained(
+        "How layers are split over the ranks of a mesh (--mesh): paths, in which * stands for a name. A Linear is "
+        "split by columns (colwise; colwise 3 for q, k and v in one) or rows (rowwise, which adds up partial sums), a "
+        "table by rows (vocab), a mixture by experts (expert). With sequence, activations are split by position "
+        "between these. The last pattern that matches a layer decides; replicate leaves it whole.",
+        {"layers.*.mlp.up": "colwise", "layers.*.mlp.down": "rowwise", "fsdp": ["layers.*"]},
+    ),
+    "fsdp": _explained("The blocks whose parameters are gathered together.", ["layers.*"]),
+    "stages": _explained("The first layer of each stage of a pipeline but the first.", ["layers.16"]),
+    "mesh": _explained(
+        "The mesh of devices that reports and expectations are of, as --mesh: ranks of pp, dp, fsdp, ep and tp, the "
+        "outermost first.",
+        "dp=4,tp=8",
     ),
     "expect": _explained(
         "What fwdscope check checks. A whole number is exact, a rounded one (4.09G) matches values that "
@@ -237,7 +253,7 @@ def key_help(key: str) -> str | None:
 
 
 def _sections() -> dict[str, Schema]:
-    mapping = {"type": "object"}
+    mapping, text = {"type": "object"}, {"type": "string", "pattern": _SOMETHING}
     forms = ", ".join(f"{name}({', '.join(keywords)})" for name, keywords in INITIALISERS.items())
     initialiser = {"type": "string", "pattern": _INITIALISER} | _explained(
         f"How the tensor is initialised: {forms}.",
@@ -260,10 +276,24 @@ def _sections() -> dict[str, Schema]:
         "graph": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": _TARGET}},
         "model": {"type": "string", "pattern": rf"^\s*(?:{_WORD}|\.)+:[^\s(]"},
         "init": mapping | {"propertyNames": {"pattern": _PATH}, "additionalProperties": initialiser},
+        "shard": mapping
+        | {
+            "propertyNames": {"pattern": _SOMETHING},
+            "properties": {name: {"type": ["array", "string"], "items": text} | _help(name) for name in PLAN_LISTS},
+            "additionalProperties": {"type": "string", "pattern": _STYLE},
+        },
+        "mesh": {
+            "type": ["string", "object"],
+            "propertyNames": {"enum": list(DIMENSIONS)},
+            "additionalProperties": {"type": ["integer", "string"], "minimum": 1},
+            "pattern": _MESH,
+        },
         "expect": _expectations(),
     }
 
 
+_STYLE = rf"^\s*({'|'.join(STYLES)})(\s+[1-9][0-9]*)?\s*$"
+_MESH = rf"^\s*({'|'.join(DIMENSIONS)})\s*=\s*[0-9]"
 _INPUTS = ["randn(B, 3, 224, 224)", "rand(B, 1, 28, 28)", "randint(0, vocab, (B, T))", "zeros(B, d)", "ones(B, d)"]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fwdscope.language.expression import Attribute, Call, Expression, Keyword, Name, Target, targets, walk
+from fwdscope.language.plan import Mesh, Plan
 from fwdscope.language.problems import Source, Span
 from fwdscope.language.record import Record
 from fwdscope.units import Figure
@@ -206,6 +207,8 @@ class ModelSpec:
     init: tuple[Initialiser, ...]
     expect: Expectations
     model: ModelInCode | None = None
+    shard: Plan | None = None
+    mesh: Mesh | None = None
     # Lines and heads of blocks and parts that do not parse.
     broken: tuple[Span, ...] = ()
 

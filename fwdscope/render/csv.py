@@ -23,6 +23,7 @@ from fwdscope.report import (
     TensorInfo,
     multiplicities,
 )
+from fwdscope.report.mesh import RowShare
 from fwdscope.report.report import SHARED
 
 
@@ -39,6 +40,8 @@ def render(report: Report, options: Options) -> str:
         names.remove("copy_item_stds")
     if all(row.eager is None for row in report.layers):
         names = [name for name in names if name.removeprefix("backward_") not in ("eager", "kernels")]
+    if all(row.rank is None for row in report.layers):
+        names = [name for name in names if not name.startswith("rank_")]
     latency = report.run.latency if report.run else None
     whole = {f"whole_{name}": str(getattr(latency, name)) for name in ("median", "p90", "p99")} if latency else {}
     if latency and report.run:
@@ -59,6 +62,7 @@ _FIELDS = [field for field in dataclasses.fields(LayerRow) if field.name not in 
 _SEVERAL = {
     "promise": {"promise": "text", "promise_held": "held", "promise_got": "got"},
     "backward": {f"backward_{field.name}": field.name for field in dataclasses.fields(Backward)},
+    "rank": {f"rank_{field.name}": field.name for field in dataclasses.fields(RowShare)},
     "stats": {f"stats_{field.name}": field.name for field in dataclasses.fields(ActivationStats)},
 }
 

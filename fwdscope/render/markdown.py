@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fwdscope.findings import findings
 from fwdscope.printable import printable
-from fwdscope.render import estimates, summary, training
+from fwdscope.render import mesh, summary, training
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import escape_markdown
 from fwdscope.render.rows import Options, View, is_broken, named, view_for
@@ -23,7 +23,7 @@ def render(report: Report, options: Options) -> str:
     sums += [*training.costs(report), *training.memory(report), training.uncounted(report)]
     sums = [text for text in sums if text]
     small_print = (*summary.legend(seen), summary.extent(seen), summary.convention(report))
-    drawn = ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]
+    drawn = mesh.texts(report)
     blocks = (
         [f"### {escape_markdown(printable(report.name))}"],
         [escape_markdown("  ·  ".join(facts))],

@@ -339,7 +339,8 @@ def _place(shown: ShownRow) -> str:
 
 def notes(report: Report, rows: Iterable[ShownRow]) -> tuple[str, ...]:
     """The notes of the report, then those of some rows with their place."""
-    found = dict.fromkeys(printable(note) for note in (*report.notes, *(report.run.notes if report.run else ())))
+    own = (*report.notes, *(report.run.notes if report.run else ()), *(report.mesh.notes if report.mesh else ()))
+    found = dict.fromkeys(map(printable, own))
     found.update(dict.fromkeys(f"{_place(s)}: {printable(s.row.note)}" for s in rows if s.row.note))
     return tuple(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fwdscope import units
 from fwdscope.printable import printable
-from fwdscope.render import estimates, summary, training
+from fwdscope.render import mesh, summary, training
 from fwdscope.render.rows import AT_LEAST, FIGURES, Options, ShownRow, again, described, is_broken, named, view_for
 from fwdscope.report import Report
 
@@ -25,7 +25,7 @@ def render(report: Report, options: Options) -> str:
     times, costs = ("  ·  ".join(texts) for texts in (summary.times(report), summary.costs(report)))
     lines += [text for text in (times, sums, costs, memory) if text]
     lines += filter(None, ["  ·  ".join(texts) for texts in (training.costs(report), training.memory(report))])
-    lines += ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]
+    lines += mesh.texts(report)
     lines += [text for text in (summary.convention(report), summary.extent(seen)) if text]
     lines += [text for text in (summary.broken(report), summary.uncounted(report), training.uncounted(report))
               if text]  # fmt: skip

@@ -30,6 +30,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from fwdscope.display import Paged, drawn
 from fwdscope.errors import InputError
 from fwdscope.limits import at_most, limit
+from fwdscope.report.mesh import MeshReport, RowShare
 from fwdscope.report.pictures import Strip
 from fwdscope.report.training import PHASES, Backward, PhaseName, TrainingStep
 from fwdscope.report.value import Value, lean
@@ -248,6 +249,8 @@ class LayerRow:
     # micro-batches of a training step.
     eager: float | None = lean(None)
     copy_item_stds: tuple[Value | None, ...] = lean(())
+    # What one rank of a mesh of devices has of one copy.
+    rank: RowShare | None = lean(None)  # noqa: RUF009 - None is immutable
 
 
 @dataclass(frozen=True)
@@ -594,6 +597,8 @@ class Report(Paged):
     measured_step: MeasuredStep | None = None
     # Small pictures of outputs, in order of execution, if the run was to draw them all.
     strips: tuple[Strip, ...] = ()
+    # What one rank has of it, if it was counted on a mesh of devices.
+    mesh: MeshReport | None = None
     convention: str = CONVENTION
     # The dtype that products run in for the estimates, ``float8`` or ``int8``, if it is another than ``dtype``.
     products: str | None = lean(None)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from fwdscope.trace.module import (
     OwnCache,
     duplicate_with_values,
     meta_stand_in,
+    record_copy,
     record_module,
     run_with_autograd,
     trace_until_failure,
@@ -82,10 +84,14 @@ class Subject(ABC):
         notes = (*report.notes, *_notes_on_past(self.trace, tuple(inputs)))
         return replace(report, past=self.past, new_positions=new, notes=notes)
 
+    @property
+    def module(self) -> nn.Module:
+        """The network itself."""
+        return unwrapped(self.call.module)
+
     def totals(self, trace: Trace) -> Totals:
         """The sums over a forward of this network."""
-        module = trace.module or unwrapped(self.call.module)
-        return totals_of(trace, module, tensors_inside([self.call.args, self.call.kwargs]))
+        return totals_of(trace, trace.module or self.module, tensors_inside([self.call.args, self.call.kwargs]))
 
     def peak_by_batch(self, batch: int | None) -> Callable[[int], int] | None:
         """A function from a batch size to the bytes at the peak; None where the batch cannot be changed."""
@@ -137,6 +143,10 @@ class Subject(ABC):
     @abstractmethod
     def trace_every_copy(self) -> Trace:
         """The trace in which each of the equal copies of a stack has nodes of its own."""
+
+    @abstractmethod
+    def trace_by(self, make: Callable[[bool], Recorder]) -> Trace:
+        """The network on meta as a recorder sees it; ``make`` is told whether equal copies of a stack may run once."""
 
     @abstractmethod
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
@@ -239,10 +249,14 @@ class SpecSubject(Subject):
 
     def trace_as(self, training: Training) -> Trace:
         """Built as it is."""
+        return self.trace_by(partial(recorder_of, training))
+
+    def trace_by(self, make: Callable[[bool], Recorder]) -> Trace:
+        """Built as it is."""
         try:
-            return trace(self.network, recorder_of(training, repeats=True))
+            return trace(self.network, make(True))
         except CopiesDifferError:
-            return trace(self.network, recorder_of(training))
+            return trace(self.network, make(False))
 
     def trace_every_copy(self) -> Trace:
         """A further run on meta, if copies were repeated in the first."""
@@ -358,6 +372,14 @@ class ModuleSubject(Subject):
         """Traced again."""
         module, args, kwargs = self.call
         return trace_module(module, args, kwargs, training=training, only_on_meta=self.device == "meta")[0]
+
+    def trace_by(self, make: Callable[[bool], Recorder]) -> Trace:
+        """A copy of it on meta."""
+        if self.device != "meta" or self.cache is not None:
+            why = "keeps earlier positions in a cache of its own" if self.cache else "does not run on meta"
+            raise InputError(f"{self.name} {why}, so that a mesh cannot be counted")
+        module, args, kwargs = self.call
+        return record_copy(Duplicate(module, args, kwargs, meta_stand_in), make(False), self.training)
 
     def trace_every_copy(self) -> Trace:
         """The trace itself: every call of a module is recorded."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from fwdscope import disk
 from fwdscope.errors import InputError, MissingTargetError, TargetError
@@ -19,6 +19,7 @@ from fwdscope.targets.specs import explain_missing_spec, find_spec
 
 if TYPE_CHECKING:
     from fwdscope.language.check import Checked
+    from fwdscope.language.plan import Mesh, Plan
     from fwdscope.language.problems import Source
     from fwdscope.report import Report
     from fwdscope.targets.feeds import Feed
@@ -52,6 +53,10 @@ class Target(NamedTuple):
     past: int = 0
     # How weights and what is kept of earlier positions are stored (``--weights-dtype``, ``--kv-dtype``).
     stored: Stored = Stored()
+    # The mesh of devices that it is counted on (``--mesh``), and how it is sharded there (``--shard``): None is as the
+    # spec has it, or else proposed, as ``auto`` is.
+    mesh: Mesh | None = None
+    plan: Plan | Literal["auto"] | None = None
 
     @property
     def is_report(self) -> bool:
@@ -115,8 +120,9 @@ class Target(NamedTuple):
             raise TargetError(f"{self.text} is not a report: it is not UTF-8") from None
 
     def _refuse_options(self, what: str) -> None:
-        if self.variables or self.inputs or self.arguments or self.dtype != "float32" or self.past or any(self.stored):
-            options = "--set, --arg, --input, --dtype, --past, --weights-dtype and --kv-dtype"
+        is_changed = self.dtype != "float32" or self.past or any(self.stored) or self.mesh or self.plan
+        if self.variables or self.inputs or self.arguments or is_changed:
+            options = "--set, --arg, --input, --dtype, --past, --weights-dtype, --kv-dtype, --mesh and --shard"
             raise InputError(f"{self.text} is a {what}; {options} are for specs and models")
 
     def read_spec(self) -> Source:

@@ -14,14 +14,19 @@ from torch import Tensor, UntypedStorage
 
 from fwdscope.ops.dispatch import is_sparse, stored_parts
 from fwdscope.report import Shape
-from fwdscope.torch_private import storage_id
+from fwdscope.torch_private import local_tensor, storage_id
 
 # The layout of nearly every tensor.
 _STRIDED = torch.strided
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The tensors that have storages: of a sparse tensor, which has none of its own, its places and values."""
+    """The tensors that have storages: of a sparse tensor, which has none of its own, its places and values; of one that
+    is spread over ranks, what this rank has.
+    """
+    if type(tensor) not in _PLAIN:
+        tensor = local_tensor(tensor)
     return (tensor,) if tensor.layout is _STRIDED or not is_sparse(tensor) else stored_parts(tensor)
 
 
@@ -110,6 +115,8 @@ class Memory:
 
         It counts as ``growth`` times as large.
         """
+        if type(tensor) not in _PLAIN:
+            tensor = local_tensor(tensor)
         identity = id(tensor)
         watcher = self._watchers.get(identity)
         if watcher is not None and watcher() is tensor:

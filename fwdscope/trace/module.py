@@ -237,7 +237,7 @@ def _trace_copy(
         if with_gradients:
             run_with_autograd(copied.module)
         try:
-            trace = _record(copied, recorder, training, known)
+            trace = record_copy(copied, recorder, training, known)
         except Exception as error:
             if not with_gradients and _needs_gradients(error):
                 with_gradients = True
@@ -270,7 +270,8 @@ def _recorder_of_cache(copied: Duplicate, past: int, cache: OwnCache) -> Recorde
     return recorder
 
 
-def _record(copied: Duplicate, recorder: Recorder, training: Training, known: bool = False) -> Trace:
+def record_copy(copied: Duplicate, recorder: Recorder, training: Training, known: bool = False) -> Trace:
+    """Run a copy of a module once and record it."""
     for tensor in copied.stand_ins.values():
         if not nn.parameter.is_lazy(tensor):
             recorder.memory.exclude(tensor)

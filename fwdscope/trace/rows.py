@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fwdscope.arithmetic import Arithmetic, backward_costs
 from fwdscope.model.events import ROUND
+from fwdscope.ops.dispatch import OpRecord
 from fwdscope.report import Backward, LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark, mark
 from fwdscope.trace.parameters import named_parameters, named_tensors, packs
@@ -177,15 +178,54 @@ def figures(trace: Trace) -> list[RowFigures]:
     return found
 
 
+class RowOperators(NamedTuple):
+    """What a row ran, of one copy and without what is inside: the row's place, its operators, and all figures."""
+
+    path: str
+    # How many equal rows it stands for: its copies, and those of the rows around it.
+    times: int
+    # The nodes that it stands for, and the parameters that it is the first to have.
+    nodes: Sequence[Node]
+    own: Sequence[tuple[str, Tensor]]
+    ops: Sequence[OpRecord]
+    backward: Sequence[OpRecord]
+    # MACs and FLOPs here and inside, of the forward and of the backward.
+    figures: tuple[int, int]
+    backward_figures: tuple[int, int]
+    # The number of rows inside it, which follow.
+    inside: int
+
+
+def row_operators(trace: Trace) -> list[RowOperators]:
+    """What the rows of a trace ran, a parent before what it contains."""
+    found: list[RowOperators] = []
+
+    def add(steps: Sequence[_Step], times: int) -> None:
+        for step in steps:
+            place, many = len(found), times * step.repeat
+            costs = step.figures[:2], step.backward_figures[:2]
+            of = step.node.path, many, step.nodes, step.own, step.ops, step.backward, *costs
+            found.append(RowOperators(*of, 0))  # type: ignore[arg-type]
+            add(step.children, many)
+            found[place] = found[place]._replace(inside=len(found) - place - 1)
+
+    add(_top_steps(trace), 1)
+    return found
+
+
 def _flat_steps(trace: Trace) -> list[tuple[_Step, int]]:
     """The steps of all rows with their depths, a parent before what it contains."""
+    return list(_flatten(_top_steps(trace), 1))
+
+
+def _top_steps(trace: Trace) -> list[_Step]:
     seen: dict[int, tuple[str, str]] = {}
     steps = _fold(_join_calls(_steps(trace.root.children, seen)))
     if (whole := trace.root.module) is not None:
         for name, tensor in (*whole._parameters.items(), *whole._buffers.items()):
             if tensor is not None and id(tensor) not in seen:  # nothing reads it
                 steps.append(_tensor_step(name, name, tensor, seen))
-    return list(_flatten(steps, 1))
+    return steps
 
 
 def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]], path: str = "") -> list[_Step]:

@@ -373,8 +373,9 @@ class StepRecorder(Recorder):
         with_gradient = [p for p in trained if id(self.twins.get(id(p), p)) in self.with_gradient]
         self.begin_part("optimizer")
         with without_modes():
-            stepped = step_optimizer(self.settings.optimizer, with_gradient, self.settings.master_weights)
-            adds = [run(_ADD_IN_PLACE, (p.grad, p.grad), {})[1] for p in with_gradient if self.accumulated]
+            held = self.stepped(with_gradient)
+            stepped = step_optimizer(self.settings.optimizer, held, self.settings.master_weights)
+            adds = [run(_ADD_IN_PLACE, (p, p), {})[1] for p in held if self.accumulated]
         self.parts["optimizer"] += stepped.records
         levels = self.memory.levels(stepped.workspace)
         names = {id(p): re.sub(r"\d+", "*", name) for name, p in module.named_parameters()}
@@ -391,7 +392,7 @@ class StepRecorder(Recorder):
             parts.append(Part(part, records, stretches))
         levels, part, at = self.top
         self.step = RecordedStep(
-            self.settings, name, tuple(parts), adds, stepped.state, stepped.master, sizes(with_gradient)[2],
+            self.settings, name, tuple(parts), adds, stepped.state, stepped.master, sizes(held)[2],
             sizes(self.targets)[2], saved, levels, part, owners.get(id(at)), with_gradient, self.memory.live,
             self.written_out, list(self.alive(owners)),
         )  # fmt: skip
@@ -414,6 +415,10 @@ class StepRecorder(Recorder):
                 more += [(one.begin, m._replace(live=m.live + one.other - one.start)) for m in inside]
         for moment in (*self.moments, *(moment for _, moment in more)):
             yield moment.part, owners.get(id(moment.home)), moment.operator, moment.live
+
+    def stepped(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What the optimizer steps, of the parameters with a gradient: all of them."""
+        return parameters
 
     def make_target(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Count a tensor that lives for the whole step, as inputs do."""

@@ -38,6 +38,7 @@ from fwdscope.report import (
     multiplicities,
     parents,
 )
+from fwdscope.report.mesh import Collective, MeshDimension, MeshReport, RankFigures, RowShare
 from fwdscope.report.report import MeasuredStep
 from fwdscope.report.training import PHASES
 from fwdscope.report.value import Element, Equation, Grid, GridRow, KeptValue, Subtotal, TableRow, ValueStep, ValueTable
@@ -153,6 +154,7 @@ _rows = st.builds(
     backward=st.one_of(st.none(), st.builds(Backward, *[_counts] * 5, _tuples(_texts))),
     backward_operators=_tuples(_operators),
     eager=_amounts,
+    rank=st.one_of(st.none(), st.builds(RowShare, *[_counts] * 7)),
     kernels=_counts,
     note=st.one_of(st.none(), _texts),
     stats=st.one_of(st.none(), _stats),
@@ -216,6 +218,13 @@ _steps = st.builds(
     *[_counts] * 2,
     _tuples(st.builds(Moment, _phases, st.none(), _counts)),
 )
+_collectives = st.builds(
+    Collective, st.sampled_from(["all-reduce", "send"]), _texts, *[_counts] * 3, _texts, st.just("backward"), _unknown
+)
+_meshes = st.builds(
+    MeshReport, _tuples(st.builds(MeshDimension, _texts, _counts)), _texts,
+    st.builds(RankFigures, *[_counts] * 9, *[_unknown] * 4), _counts, _counts, _tuples(_collectives), _tuples(_texts),
+)  # fmt: skip
 _reports = st.builds(
     Report,
     name=_texts,
@@ -242,6 +251,7 @@ _reports = st.builds(
     new_positions=_unknown,
     training=st.one_of(st.none(), _steps),
     strips=_tuples(_strips),
+    mesh=st.one_of(st.none(), _meshes),
     convention=_texts,
     products=st.one_of(st.none(), _texts),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from fwdscope.findings import findings
 from fwdscope.printable import printable
-from fwdscope.render import estimates, summary, training
+from fwdscope.render import mesh, summary, training
 from fwdscope.render.bench import against
 from fwdscope.render.colours import colour
 from fwdscope.render.html.page import page
@@ -47,7 +47,7 @@ def _words(report: Report) -> dict[str, Any]:
         "ran": summary.ran_on(report),
         "sums": [text for group in (*sums, memory, *step) if (text := "  ·  ".join(filter(None, group)))],
         "messages": list(_messages(report, seen)),
-        "estimates": ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)],
+        "estimates": mesh.texts(report),
         "legend": [*summary.legend(seen), summary.convention(report)],
         "measure": seen.measure,
         "rate": next((text for text in summary.times(report)[1:] if text.endswith("s/s")), ""),

@@ -151,7 +151,7 @@ def test_what_changes_are_told_of_is_every_figure_of_a_row() -> None:
         "live_bytes",
     }
     apart |= {"operators", "formulas", "settings", "latency_range", "backward", "backward_operators"}
-    apart |= {"cached", "kv_cache", "eager", "kernels"}
+    apart |= {"cached", "kv_cache", "eager", "kernels", "rank"}
     of_backward = {"backward_macs", "saved_activations"}
     assert {f.name for f in fields(LayerRow)} - apart == {*SUMS, *FACTS} - of_backward
 

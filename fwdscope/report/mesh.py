@@ -1,0 +1,112 @@
+"""What one rank of a mesh of devices holds, computes and sends, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fwdscope.report.value import lean
+
+CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send"]
+Direction = Literal["forward", "backward"]
+
+# The share of its bytes that a rank of n sends in a ring: Thakur, Rabenseifner and Gropp 2005; so nccl-tests.
+_SENT = {"all-reduce": 2, "all-gather": 1, "reduce-scatter": 1, "all-to-all": 1}
+
+
+@dataclass(frozen=True)
+class Collective:
+    """A communication between the ranks of one dimension of the mesh, as often as a rank takes part in one step.
+
+    ``nbytes`` is the whole tensor: the result of an all-gather, the input of a reduce-scatter.
+    """
+
+    kind: CollectiveKind
+    # The dimension of the mesh, and how many ranks of it communicate.
+    dimension: str
+    ranks: int
+    nbytes: int
+    # How often, all copies and calls of the layer together; its path, and its row in the report if it has one.
+    times: int
+    path: str
+    direction: Direction = "forward"
+    row: int | None = None
+
+    @property
+    def sent(self) -> int:
+        """Bytes that a rank sends each time, in a ring."""
+        if self.kind not in _SENT:
+            return self.nbytes
+        return _SENT[self.kind] * self.nbytes * (self.ranks - 1) // self.ranks
+
+
+@dataclass(frozen=True)
+class MeshDimension:
+    """A dimension of the mesh: ``dp``, ``fsdp``, ``pp``, ``ep`` or ``tp``, and its ranks."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class RankFigures:
+    """What one rank holds and computes in a forward or, if asked for, a training step; None is not known."""
+
+    params: int
+    param_bytes: int
+    buffer_bytes: int
+    input_bytes: int
+    macs: int
+    flops: int
+    # The most bytes alive at once, and of these the activations; with a training step, those of the step.
+    peak_memory: int
+    peak_activations: int
+    # Weights that are gathered for a while, at that moment.
+    gathered_bytes: int = 0
+    # Of a training step, for which ``macs`` and ``flops`` are those of all its parts.
+    gradient_bytes: int | None = None
+    state_bytes: int | None = None
+    saved_bytes: int | None = None
+    kv_cache: int | None = None
+
+
+@dataclass(frozen=True)
+class RowShare:
+    """What one rank holds and computes of one copy of a row, and the bytes that it sends in it."""
+
+    params: int
+    macs: int
+    flops: int
+    sent: int
+    backward_macs: int = lean(0)
+    backward_flops: int = lean(0)
+    sent_backward: int = lean(0)
+
+
+@dataclass(frozen=True)
+class MeshReport:
+    """A network on a mesh: the figures of its heaviest rank, and all that this rank communicates in one step."""
+
+    # From the outermost to the innermost, whose ranks are nearest to one another.
+    dimensions: tuple[MeshDimension, ...]
+    # The plan, as a spec has it under ``shard``.
+    plan: str
+    rank: RankFigures
+    # The sums over all ranks, each with a batch of its own where the mesh has dp, fsdp or ep.
+    total_params: int
+    total_flops: int
+    collectives: tuple[Collective, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ranks(self) -> int:
+        """The number of all ranks."""
+        number = 1
+        for one in self.dimensions:
+            number *= one.size
+        return number
+
+    @property
+    def text(self) -> str:
+        """``dp=4,tp=8``."""
+        return ",".join(f"{one.name}={one.size}" for one in self.dimensions)
