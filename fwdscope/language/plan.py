@@ -41,7 +41,7 @@ class Mesh:
             matched = re.fullmatch(r"\s*(\w+)\s*=\s*([0-9][0-9_]*)\s*", piece)
             if matched is None:
                 given = f"found {piece.strip()!r}" if piece.strip() else "found nothing"
-                raise InputError(f"a mesh names its dimensions and their ranks, as dp=4,tp=8; {given}")
+                raise InputError(f"expected the ranks of each dimension, as dp=4,tp=8, {given}")
             name, size = matched[1], int(matched[2])
             if name not in DIMENSIONS:
                 raise InputError(f"a mesh has no dimension {name}; {suggestion(name, DIMENSIONS)}")

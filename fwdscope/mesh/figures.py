@@ -285,15 +285,16 @@ def row_shares(rank: Rank, rows: Sequence[LayerRow], collectives: Iterable[Colle
         inside = rank.rows[i : i + row.inside + 1]
         params = sum(one.times // row.times * _elements(rank.holdings, one.own) for one in inside)
         sent = [sum(one.times // row.times * _sent(rank, records(one)) for one in inside) for records in _DIRECTIONS]
-        (macs, flops), backward = row.figures, row.backward_figures
-        found[place] = RowShare(params, macs, flops, sent[0], *backward, sent[1])
+        macs, flops, *others = row.figures
+        values = params, macs, flops, sent[0], *others, *row.backward_figures, sent[1]
+        found[place] = RowShare(*values)
     for one in collectives:
         if one.dimension != "tp" and (place := one.row) is not None and place in found:
             each, share = one.sent, found[place]
             if one.direction == "forward":
                 found[place] = replace(share, sent=share.sent + each)
             else:
-                found[place] = replace(share, sent_backward=share.sent_backward + each)
+                found[place] = replace(share, backward_sent=share.backward_sent + each)
     return (found.get(i) for i in range(len(rows)))
 
 

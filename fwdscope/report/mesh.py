@@ -78,9 +78,16 @@ class RowShare:
     macs: int
     flops: int
     sent: int
+    bytes_read: int = lean(0)
+    bytes_written: int = lean(0)
+    # Operators that move anything.
+    kernels: int = lean(0)
     backward_macs: int = lean(0)
     backward_flops: int = lean(0)
-    sent_backward: int = lean(0)
+    backward_read: int = lean(0)
+    backward_written: int = lean(0)
+    backward_kernels: int = lean(0)
+    backward_sent: int = lean(0)
 
 
 @dataclass(frozen=True)

@@ -189,9 +189,9 @@ class RowOperators(NamedTuple):
     own: Sequence[tuple[str, Tensor]]
     ops: Sequence[OpRecord]
     backward: Sequence[OpRecord]
-    # MACs and FLOPs here and inside, of the forward and of the backward.
-    figures: tuple[int, int]
-    backward_figures: tuple[int, int]
+    # MACs, FLOPs, bytes read and written, and kernels, here and inside, of the forward and of the backward.
+    figures: tuple[int, ...]
+    backward_figures: tuple[int, ...]
     # The number of rows inside it, which follow.
     inside: int
 
@@ -203,9 +203,9 @@ def row_operators(trace: Trace) -> list[RowOperators]:
     def add(steps: Sequence[_Step], times: int) -> None:
         for step in steps:
             place, many = len(found), times * step.repeat
-            costs = step.figures[:2], step.backward_figures[:2]
+            costs = (*step.figures, step.kernels()), (*step.backward_figures[:4], step.kernels(backward=True))
             of = step.node.path, many, step.nodes, step.own, step.ops, step.backward, *costs
-            found.append(RowOperators(*of, 0))  # type: ignore[arg-type]
+            found.append(RowOperators(*of, 0))
             add(step.children, many)
             found[place] = found[place]._replace(inside=len(found) - place - 1)
 
