@@ -598,7 +598,7 @@ class Report(Paged):
     # Small pictures of outputs, in order of execution, if the run was to draw them all.
     strips: tuple[Strip, ...] = ()
     # What one rank has of it, if it was counted on a mesh of devices.
-    mesh: MeshReport | None = None
+    mesh: MeshReport | None = lean(None)  # noqa: RUF009 - None is immutable
     convention: str = CONVENTION
     # The dtype that products run in for the estimates, ``float8`` or ``int8``, if it is another than ``dtype``.
     products: str | None = lean(None)
