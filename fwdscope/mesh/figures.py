@@ -249,7 +249,7 @@ class Gathered:
 
     def forward(self) -> Iterator[tuple[int, int]]:
         """Bytes of activations, and of gathered parameters with the buffer that they came in."""
-        for node, _, live in self.rank.trace.lives:
+        for node, _, _, live in self.rank.trace.lives:
             whole, own = self.around.get(id(node), (0, 0))
             yield live, whole + own
         yield self.rank.trace.peak, self.sizes.get("", 0)
