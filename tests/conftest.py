@@ -19,6 +19,9 @@ settings.load_profile("fwdscope")
 # programs that they start.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fwdscope-cache-")
 
+# As many workers as cores: teams of threads would wait for one another, here and in the programs that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if "PYTEST_XDIST_WORKER" not in os.environ:
     # The programs that tests start find the package compiled, also where Python is told to write no bytecode.
     compileall.compile_dir(Path(__file__).parents[1] / "fwdscope", quiet=2)
