@@ -69,17 +69,7 @@ MAY_IMPORT = {
         "functions",
     }
     | {"guide", "language", "layers", "polynomial", "report"},
-    "editor": {
-        "commands.annotate",
-        "commands.check",
-        "functions",
-        "inspection",
-        "language",
-        "layers",
-        "render",
-        "report",
-    }
-    | {"run", "settings", "targets"},
+    "editor": {"functions", "language", "layers", "render", "report", "settings"},
     "cli": {"kept", "language", "render", "settings", "targets"},
     "pytest_plugin": set(),
     "torchinfo": set(),

@@ -39,6 +39,7 @@ COMMANDS = {
     "layers": "List the layers and functions that specs may use, or show one.",
     "devices": "List the devices here, with memory and peak performance.",
     "schema": "Print the JSON Schema of specs, for editors.",
+    "lsp": "Serve an editor: problems, shapes and figures of specs while they are written.",
 }
 
 

@@ -22,6 +22,7 @@ KEYS = {
     "device": ("device", "a device, as in \"cpu\""),
     "check": ("targets", "a path, or a list of paths"),
     "tolerance": ("tolerance", "a percentage, as in \"1%\""),
+    "hints": ("hints", "names separated by commas, or a list of names"),
 }  # fmt: skip
 
 
@@ -30,13 +31,13 @@ def keys_of(command: str, parameters: Mapping[str, object]) -> list[str]:
     return [key for key, (name, _) in KEYS.items() if name in parameters and (name != "targets" or command == key)]
 
 
-def read_defaults() -> dict[str, Any]:
-    """What the nearest ``pyproject.toml`` with ``[tool.fwdscope]`` says, here or above, by key.
+def read_defaults(folder: Path | None = None) -> dict[str, Any]:
+    """What the nearest ``pyproject.toml`` with ``[tool.fwdscope]`` says, by key: in a folder or here, or above.
 
     Raises InputError for a file that cannot be read, a key that there is not, or a value of another type.
     """
     try:
-        here = Path.cwd()
+        here = folder or Path.cwd()
     except FileNotFoundError:  # it was deleted
         return {}
     for file in (above / "pyproject.toml" for above in (here, *here.parents)):
@@ -67,7 +68,7 @@ def _checked(file: Path, table: object) -> dict[str, Any]:
             raise InputError(
                 f"{place}: unknown key; {f'did you mean {meant}?' if meant else f'there is {listed(KEYS)}'}"
             )
-        texts = value if isinstance(value, list) and key in ("columns", "check") else [value]
+        texts = value if isinstance(value, list) and key in ("columns", "check", "hints") else [value]
         kind = int if key == "depth" else str
         if not texts or any(type(one) is not kind or not one or str(one)[0] == "-" for one in texts):
             raise InputError(f"{place}: expected {KEYS[key][1]}, found {value!r}")
@@ -80,6 +81,8 @@ def _checked(file: Path, table: object) -> dict[str, Any]:
                 raise InputError(
                     f"{place}: there is no column {unknown[0]}; {did_you_mean(unknown[0], COLUMNS, 'there are')}"
                 )
+        if key == "hints":
+            found[key] = ",".join(texts)
         if key == "check":
             found[key] = [_from_here(file.parent, one) for one in texts]
     return found
