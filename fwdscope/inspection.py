@@ -44,7 +44,8 @@ def inspect_spec(
     def subject() -> Subject:
         from fwdscope.run.model_spec import subject_of
 
-        return subject_of(checked, feeds, dtype, settings.mode)
+        stays_on_meta = settings.device in ("auto", "meta") and checked.spec.model is None
+        return subject_of(checked, feeds, dtype, settings.mode, stays_on_meta)
 
     return inspect_subject(subject, settings)[0]
 
@@ -101,7 +102,8 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
     _refuse_run(target.past, settings, target.stored)
     if not target.is_report:
         only_on_meta = settings.device == "meta"
-        make = functools.partial(make_subject, target, settings.mode, only_on_meta, settings.on_progress)
+        runs = settings.device not in ("auto", "meta") or target.mesh is not None
+        make = functools.partial(make_subject, target, settings.mode, only_on_meta, settings.on_progress, runs)
         on_mesh = target.mesh, target.plan
         report, picture = target.run_user_code(lambda: inspect_subject(make, settings, *on_mesh))
         return (as_stored(report, target.stored) if any(target.stored) else report), picture
@@ -242,10 +244,12 @@ def make_subject(
     training: Training = False,
     only_on_meta: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
+    runs: bool = True,
 ) -> Subject:
     """The network of a target, traced on meta. Raises InputError or SpecError.
 
-    A model that needs values is built and run on the CPU; with ``only_on_meta`` it raises InputError.
+    A model that needs values is built and run on the CPU; with ``only_on_meta`` it raises InputError. Unless it
+    ``runs`` on a device afterwards, a network of lines is made faster.
     """
     target.refuse_report(", which has no operators: give the spec or the module itself")
     if not target.is_module:
@@ -255,7 +259,8 @@ def make_subject(
         from fwdscope.run.model_spec import subject_of
 
         on_progress(f"building {target.text}")
-        return subject_of(checked, feeds, target.dtype, training, only_on_meta, target.past)
+        stays_on_meta = only_on_meta or (not runs and checked.spec.model is None)
+        return subject_of(checked, feeds, target.dtype, training, stays_on_meta, target.past)
     on_progress("loading torch")
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import ModuleSubject

@@ -19,7 +19,7 @@ from fwdscope.language.check import Checked
 from fwdscope.language.expression import Expression, Target
 from fwdscope.language.problems import Problem, Span
 from fwdscope.limits import at_most, limit
-from fwdscope.model.events import Observer
+from fwdscope.model.events import BuildObserver, Observer
 from fwdscope.model.process_state import RECURSION_LIMIT
 from fwdscope.model.templates import Template
 from fwdscope.model.values import Origin
@@ -70,6 +70,8 @@ class Blueprint:
     layers: dict[nn.Module, LayerEntry] = field(default_factory=dict)
     # Tensors that no input reaches, in the order of their lines.
     derived: list[DerivedTensor] = field(default_factory=list)
+    # Whether they were left out, since the network stays on meta.
+    only_on_meta: bool = False
     # Whether promised shapes are checked: not if an input has another shape than the spec's.
     check_promises: bool = True
     # Promises that do not hold, by the place of their line.
@@ -94,6 +96,8 @@ class Blueprint:
     # module that is called next.
     device: torch.device = field(default_factory=lambda: torch.device("meta"))
     observer: Observer | None = None
+    # The same observer, if this run makes the layers too: then nothing that only a message needs is kept.
+    builder: BuildObserver | None = None
     depth: int = 0
     input_origins: tuple[Origin | None, ...] = ()
 

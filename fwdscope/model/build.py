@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -49,6 +49,24 @@ def build(
     network, problems = build_with_problems(checked, replaced, dtype, check_promises, training)
     if problems:
         raise SpecError([*problems, *network.broken_promises])
+    return network
+
+
+def build_recorded(
+    checked: Checked,
+    replaced: Mapping[str, Tensor] | None,
+    dtype: torch.dtype,
+    training: bool,
+    record: Callable[[Network], None],
+) -> Network:
+    """Build a network on meta by one run, for which ``record`` calls it. It can be run on no device.
+
+    Raises SpecError where lines cannot run, with less to say than :func:`build`.
+    """
+    network, problems = _run(checked, dict(replaced or {}), dtype, True, training, record=record)
+    if problems:
+        raise SpecError(problems)
+    network.blueprint.only_on_meta = True
     return network
 
 
@@ -108,27 +126,29 @@ def _run(
     check_promises: bool,
     training: bool,
     observer: Observer | None = None,
+    record: Callable[[Network], None] | None = None,
 ) -> tuple[Network, list[Problem]]:
     problems: list[Problem] = []
     trail = observer if isinstance(observer, Trail) else None
     blueprint = Blueprint(checked, run_scope, dtype, problems=problems, observer=observer, training=training)
-    with (
-        budgeted(checked.spec.source),
-        use_default_dtype_on_meta(dtype),
-        torch.no_grad(),
-        watching(trail.op if trail else None),
-    ):
-        example = example_inputs(checked)
-        as_in_spec = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
-        blueprint.check_promises = check_promises and as_in_spec
-        network = Network(blueprint, example | replaced).train(training)
-        if trail is not None:
-            trail.made.clear()  # of the inputs
-        network(*network.example.values())
+    watch = trail.op if trail else None
+    with budgeted(checked.spec.source), use_default_dtype_on_meta(dtype), torch.no_grad():
+        with watching(watch):
+            example = example_inputs(checked)
+            as_in_spec = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
+            blueprint.check_promises = check_promises and as_in_spec
+            network = Network(blueprint, example | replaced).train(training)
+            if trail is not None:
+                trail.made.clear()  # of the inputs
+            if record is None:
+                network(*network.example.values())
+        if record is not None:
+            record(network)
         blueprint.problems = blueprint.observer = None
-        if not problems:
-            problems += check_initialisers(network)
-            problems += check_expectations(network)
+        with watching(watch):
+            if not problems:
+                problems += check_initialisers(network)
+                problems += check_expectations(network)
     return network.train(training), problems
 
 

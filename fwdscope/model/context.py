@@ -407,7 +407,7 @@ class BodyContext(EvaluationContext):
         else:
             module, template = scope.sites.get(site) or (None, template)  # it knows its text already
             home, name = self.place(label, template.name.lower(), span) if module is None else (scope, "")
-            value = call_layer(home, span, template, module, name, arguments, keywords)
+            value = call_layer(home, span, template, module, name, arguments, keywords, scope)
             if module is None:
                 module = home._modules[name]
                 assert module is not None

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, takewhile
+from itertools import chain, pairwise, takewhile
 from types import MethodType
 from typing import Any
 
@@ -117,6 +117,8 @@ class Copies:
         originals = source.originals
         # Beyond the limit of layers, the next copy runs and so reports where the limit was passed.
         if originals is None or len(self.blueprint.layers) + len(originals) > limit("layers"):
+            if self.blueprint.builder is not None:
+                self.blueprint.builder.is_unlike = True  # a later run may repeat it
             return None
         modules = duplicated(originals)
         for old, new in modules.items():
@@ -130,7 +132,9 @@ class Copies:
         blueprint = self.blueprint
         spend(COPY * len(modules))
         before, after = blueprint.path(source.module), blueprint.path(self.series, name)
-        self.series._modules[name] = modules[source.module]
+        self.series._modules[name] = copy = modules[source.module]
+        if blueprint.builder is not None:
+            blueprint.builder.add_weights(chain(copy.parameters(), copy.buffers()))
         for old, new in modules.items():
             entry = blueprint.layers.get(old)
             if entry is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -115,3 +116,25 @@ class CopyObserver(Observer, Protocol):
 
         That is ``result``, or a tensor like it.
         """
+
+
+class BuildObserver(CopyObserver, Protocol):
+    """An observer of the very run that makes the layers, which saves a second one."""
+
+    # Whether a second run would be seen otherwise, so that it takes place.
+    is_unlike: bool
+    # Loops whose rounds are expected to make layers, by the place of their line, and those of them that ran.
+    loops: frozenset[Span]
+    split: set[Span]
+
+    def paused(self) -> AbstractContextManager[Any]:
+        """Ignore operators that run inside: they make or check a layer."""
+
+    def hooked(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """Observe the calls of the modules inside a layer of torch's."""
+
+    def add_weights(self, weights: Iterable[Tensor]) -> None:
+        """Weights were made."""
+
+    def as_weight(self, made: Tensor) -> Tensor:
+        """A Parameter or Buffer of the file, from what its expression gives."""

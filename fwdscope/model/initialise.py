@@ -34,6 +34,7 @@ def materialise(
     generators are left as they were.
     """
     device, blueprint = torch.device(device), network.blueprint
+    assert not blueprint.only_on_meta
     own = network.state_dict(keep_vars=True)
     filled = {id(own[name]) for name in given}
     given = {name for name, tensor in own.items() if id(tensor) in filled}  # with all that they are tied to

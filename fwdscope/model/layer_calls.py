@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,12 +33,13 @@ def call_layer(
     name: str,
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
+    here: Scope | None = None,
 ) -> Any:
     """Call a layer; one that is not there yet is made and registered in ``scope`` under ``name``.
 
-    Several results are returned as Results.
+    Several results are returned as Results. ``here`` has the line of the call, if another scope than ``scope``.
     """
-    blueprint, here = scope.blueprint, scope
+    blueprint, here = scope.blueprint, here or scope
     if isinstance(template, Shared):
         scope, template, module, name = _place_of(template, scope)
     layer = template.layer if isinstance(template, LayerTemplate) else None
@@ -57,7 +59,7 @@ def call_layer(
     if observer:
         observer.begin(_step_start(here, span, template, module, name), (arguments, keywords))
     try:
-        with blueprint.nested_block() if isinstance(template, BlockTemplate) else contextlib.nullcontext():
+        with _around(blueprint, template, module):
             value = module(*arguments, **keywords)
     except (RuntimeError, NotImplementedError) as error:
         if layer is None or layer.data_decide is None or blueprint.device.type != "meta":
@@ -123,8 +125,18 @@ def _next_inputs(
     return (*value, *inputs[len(value) :]), {k: v for k, v in keywords.items() if k not in names[: len(value)]}
 
 
+def _around(blueprint: Blueprint, template: Template, module: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    if isinstance(template, BlockTemplate):
+        return blueprint.nested_block()
+    if blueprint.builder and module._modules and not isinstance(module, Scope):
+        return blueprint.builder.hooked(module)
+    return contextlib.nullcontext()
+
+
 def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
-    """Keep operators out of a trace. A build has none, and needs the rules that run its operators."""
+    """Keep operators out of a trace. While building, the rules have to run them."""
+    if blueprint.builder is not None:
+        return blueprint.builder.paused()
     return contextlib.nullcontext() if blueprint.problems is not None else without_dispatch()
 
 
@@ -137,6 +149,8 @@ def _make_layer(
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span, sizes)
         set_mode(module, scope.training)
+        if blueprint.builder is not None:
+            blueprint.builder.add_weights(chain(module.parameters(), module.buffers()))
         # Blocks and series that the layer took as a setting, like the experts of a mixture.
         for name_inside, inner in module.named_modules() if module._modules else ():
             if isinstance(inner, Body | Series) and inner not in blueprint.layers:

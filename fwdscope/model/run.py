@@ -30,7 +30,7 @@ from fwdscope.model.blueprint import Carried, DerivedTensor
 from fwdscope.model.context import BodyContext
 from fwdscope.model.events import ROUND, LineResult, StepStart
 from fwdscope.model.layer_calls import run_series
-from fwdscope.model.modules import Body, Series, inner_part
+from fwdscope.model.modules import Body, Scope, Series, inner_part
 from fwdscope.model.names import BodyNames, Frame
 from fwdscope.model.templates import TEMPLATES, LayerDict, LayerList, Shared, Template
 from fwdscope.model.values import FAILED, Origin, UpstreamFailed, first_tensor
@@ -42,7 +42,7 @@ def run_scope(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str,
     if isinstance(scope, Series):
         return run_series(scope, inputs, keywords)
     blueprint = scope.blueprint
-    if blueprint.problems is not None:  # while building, messages may show the values of earlier lines
+    if blueprint.problems is not None and not blueprint.builder:  # messages may show the values of earlier lines
         return BodyRun(scope, {}).run(inputs, keywords)
     if scope.span not in blueprint.last_uses:
         blueprint.last_uses[scope.span] = last_uses(scope.lines)
@@ -172,7 +172,7 @@ class BodyRun:
         """Turn an error at a node into a problem: collect it while building; later, end the run with it."""
         located = error if isinstance(error, EvaluationError) else EvaluationError(node, error)
         problem = causes.problem(self.context, located)
-        if self.blueprint.problems is None:
+        if self.blueprint.problems is None or self.blueprint.builder:
             raise SpecError([problem]) from error
         self.blueprint.problems.append(problem)
 
@@ -180,7 +180,8 @@ class BodyRun:
 
     def _run_statement(self, line: tree.Statement) -> None:
         """Compute a line, check its promise, bind its names and pass its value on to the next line."""
-        names, observer, building = self.names, self.blueprint.observer, self.blueprint.problems is not None
+        names, observer = self.names, self.blueprint.observer
+        building = self.blueprint.problems is not None and not self.blueprint.builder
         around = move_to(line.span)
         spend(1)
         names.reads = []
@@ -270,25 +271,44 @@ class BodyRun:
         scope, key = self.context.place(name, "", line.span)
         tensor = scope.own_tensor(key)
         if tensor is None:
-            expression = line.value.arguments[0]
-            made = self.evaluate(expression)
-            if not isinstance(made, Tensor):
-                error = ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type")
-                raise EvaluationError(expression, error)
-            tensor = made.detach()
-            if kind == "Buffer":
-                scope._buffers[key] = tensor
-            else:
-                # Integers and booleans have no gradients.
-                trained = made.is_floating_point() or made.is_complex()
-                scope._parameters[key] = tensor = nn.Parameter(tensor, requires_grad=trained)
-            derived = DerivedTensor(tensor, scope, key, expression, self.names.snapshot())
-            self.blueprint.derived.append(derived)
+            with self._unobserved():
+                tensor = self._make_own_tensor(kind, scope, key, line.value.arguments[0])
         observer = self.blueprint.observer
         if observer:
             path = self.blueprint.path(scope, key)
             observer.begin(StepStart("parameter", path, kind, line.text, name, line.span), ())
             observer.end(tensor)
+        return tensor
+
+    @contextlib.contextmanager
+    def _unobserved(self) -> Iterator[None]:
+        """Hide from an observer of this run what later runs do not do."""
+        blueprint, names = self.blueprint, self.names
+        if (builder := blueprint.builder) is None:
+            yield
+            return
+        blueprint.observer = None
+        with builder.paused():
+            yield
+        blueprint.observer, names.reads = builder, []
+
+    def _make_own_tensor(self, kind: str, scope: Scope, key: str, expression: Expression) -> Tensor:
+        made, builder = self.evaluate(expression), self.blueprint.builder
+        if not isinstance(made, Tensor):
+            error = ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type")
+            raise EvaluationError(expression, error)
+        tensor = made.detach() if builder is None else builder.as_weight(made)
+        if kind == "Buffer":
+            scope._buffers[key] = tensor
+        else:
+            # Integers and booleans have no gradients.
+            trained = made.is_floating_point() or made.is_complex()
+            scope._parameters[key] = tensor = nn.Parameter(tensor, requires_grad=trained)
+        if builder is None:
+            derived = DerivedTensor(tensor, scope, key, expression, self.names.snapshot())
+            self.blueprint.derived.append(derived)
+        else:
+            builder.add_weights([tensor])
         return tensor
 
     def _keep_derived(self, line: tree.Statement, before: dict[str, Any]) -> None:
@@ -354,7 +374,7 @@ class BodyRun:
                 home = (scope, (*around, i)) if part is None else (inner_part(part, str(i), line.span), ())
                 with names.choice(Cause(f"round {i + 1} of {line.text}", line.span)), names.making(*home):
                     start = StepStart("part", path if part is None else f"{path}.{i}", ROUND, "", str(i), line.span)
-                    self._run_round(line, start if line.span in blueprint.loops else None)
+                    self._run_round(line, start if self._has_steps(line) else None)
                 if i and len(blueprint.layers) > known and blueprint.problems is not None:
                     blueprint.loops.add(line.span)
                 if names.prev is FAILED:
@@ -367,6 +387,15 @@ class BodyRun:
             names.frame.names[line.name] = names.prev
         if blueprint.problems is not None and line.span in blueprint.loops and self._is_dimension(line.iterable):
             self._note_equal_layers(line, len(rounds))
+
+    def _has_steps(self, line: tree.For) -> bool:
+        """Whether each round of a loop is a step: if rounds make layers, which the run that makes them must guess."""
+        builder = self.blueprint.builder
+        if builder is None:
+            return line.span in self.blueprint.loops
+        if line.span in builder.loops:
+            builder.split.add(line.span)
+        return line.span in builder.loops
 
     def _is_dimension(self, iterable: Expression) -> bool:
         """Whether a loop runs over a dimension of an input: ``range(T)``, ``range(x.shape[1])``, ``x.unbind(1)``."""

@@ -32,11 +32,13 @@ def subject_of(
 ) -> Subject:
     """The network of a spec, traced on meta; one in code that needs values on the CPU, unless ``only_on_meta``.
 
+    With this, a network of lines is made faster, and can be run on no device.
+
     Raises SpecError, and InputError for a model in code.
     """
     model = checked.spec.model
     if model is None:
-        return SpecSubject(checked, feeds, dtype, training, past=past)
+        return SpecSubject(checked, feeds, dtype, training, None, past, None, only_on_meta)
     subject = run_user_code(model.target, lambda: CodeSubject(checked, feeds or {}, training, {}, only_on_meta, past))
     return subject if dtype == "float32" else subject.cast(dtype)
 

@@ -44,6 +44,7 @@ from fwdscope.trace.module import (
     run_with_autograd,
     trace_until_failure,
 )
+from fwdscope.trace.network import build_and_trace
 from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
 from fwdscope.trace.step_memory import CopiesDifferError
 from fwdscope.trace.training import notes_on_step, recorder_of, step_of
@@ -194,7 +195,8 @@ class SpecSubject(Subject):
     """The network of a checked spec. Raises SpecError where shapes do not fit.
 
     ``feeds`` replace inputs of the spec (``--input``); ``replaced`` does so by tensors on meta. ``dtype`` is that of
-    weights, and of inputs that name none. A ``network`` that is built already is not built again.
+    weights, and of inputs that name none. A ``network`` that is built already is not built again; ``only_on_meta`` is
+    faster, and it can be run on no device then.
     """
 
     def __init__(
@@ -206,18 +208,32 @@ class SpecSubject(Subject):
         replaced: Mapping[str, Tensor] | None = None,
         past: int = 0,
         network: Network | None = None,
+        only_on_meta: bool = False,
     ) -> None:
         self.checked = checked
         self.past = past
+        self.only_on_meta = only_on_meta
         self.feeds = dict(feeds or {})
         self.name = checked.spec.name
         self.dtype = dtype
         self.training = training
         with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
-            self.network = network or build(checked, inputs, getattr(torch, dtype), training=bool(training))
-            self.trace = trace(self.network, past=past) if past else self.trace_as(training)
+            brief = only_on_meta and not past and network is None and isinstance(training, bool)
+            found = self._build_once(inputs) if brief else None
+            if found is None:
+                self.network = network or build(checked, inputs, getattr(torch, dtype), training=bool(training))
+                self.trace = trace(self.network, past=past) if past else self.trace_as(training)
+            else:
+                self.network, self.trace = found
         self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
+
+    def _build_once(self, inputs: Mapping[str, Tensor]) -> tuple[Network, Trace] | None:
+        """The network and its trace by one run; None where that takes two, or fails."""
+        try:
+            return build_and_trace(self.checked, inputs, getattr(torch, self.dtype), bool(self.training))
+        except SpecError:
+            return None
 
     def report(self) -> Report:
         """The report of the forward on meta, with what the spec says itself."""
@@ -245,7 +261,7 @@ class SpecSubject(Subject):
 
     def again(self, training: Training, past: int = 0) -> SpecSubject:
         """Built again."""
-        return SpecSubject(self.checked, self.feeds, self.dtype, training, past=past)
+        return SpecSubject(self.checked, self.feeds, self.dtype, training, None, past, None, self.only_on_meta)
 
     def trace_as(self, training: Training) -> Trace:
         """Built as it is."""
@@ -273,13 +289,13 @@ class SpecSubject(Subject):
         variable = batch_variable(self.checked, batch)
         if variable is not None:
             checked = with_variable(self.checked, variable, size)
-            return SpecSubject(checked, {}, self.dtype, self.training, past=self.past)
+            return SpecSubject(checked, {}, self.dtype, self.training, None, self.past, None, self.only_on_meta)
         inputs = resize(self.named_inputs(self.call), batch, size)
-        return SpecSubject(self.checked, {}, self.dtype, self.training, inputs, self.past)
+        return SpecSubject(self.checked, {}, self.dtype, self.training, inputs, self.past, None, self.only_on_meta)
 
     def cast(self, dtype: str) -> SpecSubject:
         """Built again; inputs whose lines name a dtype keep it."""
-        return SpecSubject(self.checked, self.feeds, dtype, self.training, past=self.past)
+        return SpecSubject(self.checked, self.feeds, dtype, self.training, None, self.past, None, self.only_on_meta)
 
     @contextlib.contextmanager
     def placed(

@@ -172,7 +172,7 @@ def _passes(call: LayeredCall, clock: Clock, empty: float) -> Iterator[tuple[Pas
 
 def straight_with_steps(network: Network, inputs: Sequence[Tensor]) -> fx.GraphModule:
     """The network's graph, its nodes numbered as the steps of the trace. Raises NotStraight."""
-    return straight(network, inputs, lambda observer: hook_composites(network, observer))
+    return straight(network, inputs, lambda observer: hook_composites(network.blueprint, observer))
 
 
 @contextlib.contextmanager
@@ -182,7 +182,7 @@ def _observing(network: Network, clock: Clock, delays: LaunchDelays, empty: floa
     with contextlib.ExitStack() as stack:
         stack.callback(setattr, network.blueprint, "observer", network.blueprint.observer)
         network.blueprint.observer = watch
-        for handle in hook_composites(network, watch):
+        for handle in hook_composites(network.blueprint, watch):
             stack.callback(handle.remove)
         yield watch
 

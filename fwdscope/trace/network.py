@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fwdscope.layers import describe_module
-from fwdscope.model.build import named_outputs
+from fwdscope.language.check import Checked
+from fwdscope.language.expression import Call, Name, walk
+from fwdscope.language.problems import Span
+from fwdscope.language.tree import For, Line, ModelSpec, Modules, PartLine, expressions, statements
+from fwdscope.layers import LAYERS, describe_module
+from fwdscope.model.blueprint import Blueprint
+from fwdscope.model.build import build_recorded, named_outputs
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Body, Network, Scope, Series
+from fwdscope.ops.dispatch import OpRecord
 from fwdscope.trace.parameters import named_tensors
+from fwdscope.trace.receptive.windows import Axis
 from fwdscope.trace.record import Recorder, Trace, hook, recording
 
 
@@ -32,37 +42,150 @@ def trace(
         recorder = Recorder(past=first.find_past([tensor for _, tensor in outputs], past))
     recorder = recorder or Recorder(repeats=True)
     given = tuple((inputs or network.example).values())
-    recorder.carried = network.blueprint.carried = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorder.prepared(network))
-        for handle in hook_composites(network, recorder):
+        for handle in hook_composites(network.blueprint, recorder):
             stack.callback(handle.remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
-        stack.callback(setattr, network.blueprint, "observer", None)
-        network.blueprint.observer = recorder
-        stack.enter_context(recording(recorder, weights, given))
-        value = network(*given)
-        outputs = named_outputs(network, value)
-        recorder.finish(network, dict(outputs))
+        outputs = _record(network, recorder, weights, given)
+    return _trace_of(network, recorder, outputs)
+
+
+class BuildRecorder(Recorder):
+    """Records the run that builds a network. With ``only_figures`` less is read off it than a report shows."""
+
+    def __init__(self, loops: frozenset[Span], repeats: bool = True, only_figures: bool = False) -> None:
+        super().__init__(repeats)
+        self.only_figures = only_figures
+        self.is_unlike = self.is_paused = False
+        self.loops, self.split = loops, set[Span]()
+        self.blueprint: Blueprint | None = None
+        # The layers of torch's that modules are inside.
+        self.homes: dict[nn.Module, nn.Module] = {}
+
+    def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
+        """File an operator, unless it makes or checks a layer."""
+        if not self.is_paused:
+            super().op(record, arguments, result)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Ignore operators that run inside."""
+        before, self.is_paused = self.is_paused, True
+        yield
+        self.is_paused = before
+
+    @contextlib.contextmanager
+    def hooked(self, module: nn.Module) -> Iterator[None]:
+        """Observe the calls of the modules inside a layer of torch's."""
+        assert self.blueprint is not None
+        # One inside two layers is named after the first.
+        self.is_unlike |= any(self.homes.setdefault(inner, module) is not module for inner in module.modules())
+        handles = list(hook_composites(self.blueprint, self, [module]))
+        yield
+        for handle in handles:
+            handle.remove()
+
+    def as_weight(self, made: Tensor) -> Tensor:
+        """A weight of a storage of its own, as if an earlier run had made it; one of another weight's is tied."""
+        return (
+            made.detach()
+            if self.memory.excludes(made)
+            else torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device=made.device)
+        )
+
+    def fields(self) -> dict[int, tuple[Axis, ...] | None]:
+        """The receptive fields, for a report."""
+        return {} if self.only_figures else super().fields()
+
+
+def build_and_trace(
+    checked: Checked,
+    replaced: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    training: bool = False,
+    past: int = 0,
+    only_figures: bool = False,
+) -> tuple[Network, Trace] | None:
+    """The network of a spec and its trace, by one run; None if it takes one to build it and one to trace it.
+
+    It can be run on no device. Of a step behind ``past`` earlier positions it has what is kept of them, and the figures
+    of a forward. Raises SpecError where lines cannot run, which :func:`build` explains better.
+    """
+    if checked.allow_import:
+        return None  # modules in code may make weights while they run
+    recorder = BuildRecorder(_loops_of_layers(checked.spec), not past, only_figures)
+    outputs: list[tuple[str, Tensor]] = []
+
+    def record(network: Network) -> None:
+        recorder.blueprint = network.blueprint
+        network.blueprint.builder = recorder
+        outputs.extend(_record(network, recorder, (), tuple(network.example.values())))
+        network.blueprint.builder = None
+
+    network = build_recorded(checked, replaced, dtype, training, record)
+    if recorder.is_unlike or recorder.split != network.blueprint.loops:
+        return None
+    if past:
+        recorder.past = recorder.find_past([tensor for _, tensor in outputs], past)
+    return network, _trace_of(network, recorder, tuple(outputs))
+
+
+def _loops_of_layers(spec: ModelSpec) -> frozenset[Span]:
+    """The loops whose rounds probably make layers, by the place of their line."""
+    lines = [*statements(spec.layers), *chain.from_iterable(statements(block.body) for block in spec.blocks)]
+    # One layer under ``modules:`` is made by the first round; of several, each round calls another.
+    entries = [entry for line in lines if isinstance(line, Modules) for entry in line.entries]
+    listed = {one.name for one in entries if one.entries or not isinstance(one.value, Call | Name)}
+
+    def makes(line: Line) -> bool:
+        names = (node.id for one in expressions(line) for node in walk(one) if isinstance(node, Name))
+        is_part = isinstance(line, PartLine | Modules) or (isinstance(line, For) and bool(line.name))
+        return is_part or any(name in LAYERS or name in listed or spec.block(name) for name in names)
+
+    loops = (line for line in lines if isinstance(line, For))
+    return frozenset(one.span for one in loops if one.name or any(map(makes, statements(one.body))))
+
+
+def _record(
+    network: Network, recorder: Recorder, weights: Iterable[Tensor], given: Sequence[Tensor]
+) -> tuple[tuple[str, Tensor], ...]:
+    """Run a network under a recorder, and return its outputs by name."""
+    recorder.carried = network.blueprint.carried = []
+    network.blueprint.observer = recorder
+    try:
+        with recording(recorder, weights, given):
+            value = network(*given)
+            outputs = named_outputs(network, value)
+            recorder.finish(network, dict(outputs))
+    finally:
+        network.blueprint.observer = None
+    return outputs
+
+
+def _trace_of(network: Network, recorder: Recorder, outputs: tuple[tuple[str, Tensor], ...]) -> Trace:
     unused = recorder.unread(named_tensors(network, "parameters"))
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = recorder.root, recorder.memory.peak, recorder.fields()
     source = network.spec.source
-    fused = recorder.fused([tensor for _, tensor in outputs])
+    is_brief = isinstance(recorder, BuildRecorder) and recorder.only_figures
+    fused = None if is_brief else recorder.fused([tensor for _, tensor in outputs])
     return Trace(
         root, outputs, source, peak, makers, unused, fields, past=recorder.past, step=recorder.step,
         lives=tuple(recorder.lives), fused=fused,
     )  # fmt: skip
 
 
-def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:
+def hook_composites(
+    blueprint: Blueprint, recorder: Observer, among: Iterable[nn.Module] | None = None
+) -> Iterator[RemovableHandle]:
     """Hook the modules inside torch's composite layers, whose calls the network does not report itself.
 
     A block or a series in such a layer, as the expert of a mixture, reports its own calls.
     """
     hooked: set[nn.Module] = set()
-    layers = network.blueprint.layers
-    for module in list(layers):
+    layers = blueprint.layers
+    for module in list(layers) if among is None else among:
         if module in hooked or isinstance(module, Scope):
             continue
         entry, modules = layers[module], dict(module.named_modules())

@@ -82,7 +82,8 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
 
     spec = checked.spec
     before += time.perf_counter() - read
-    subject = subject_of(checked, {}, settings.dtype)
+    stays_on_meta = spec.model is None
+    subject = subject_of(checked, {}, settings.dtype, only_on_meta=stays_on_meta)
     network, report = getattr(subject, "network", None), subject.report()
     difference = FirstDifference(report, spec.source)
     promised = list(_promises(network, report, difference)) if network is not None else []
@@ -112,7 +113,7 @@ def _in_training(checked: Checked, settings: CheckSettings) -> list[CheckPoint]:
     from fwdscope.run.subject import SpecSubject
 
     try:
-        subject = SpecSubject(checked, {}, settings.dtype, training=True)
+        subject = SpecSubject(checked, {}, settings.dtype, training=True, only_on_meta=True)
     except SpecError as error:
         raise SpecError([replace(one, message=f"in training mode, {one.message}") for one in error.problems]) from None
     report = subject.report()

@@ -35,6 +35,8 @@ _MOST_VALUES = 8
 # times as much is evaluated at small values; and no far value may cost ``_FAR`` times as much and ``_CHEAP``.
 COST = "cost"
 _DEAR, _SLOW, _FAR, _CHEAP = 1.4, 800, 3, 400
+# Where ranges are known, any values in them serve.
+_SLOW_LIKE = 100
 # Multiples that nearly all sizes of networks may take.
 _COARSE = 192
 
@@ -318,8 +320,7 @@ class Interpolation:
         """Formulas of all figures. Ranges that others were found in are taken over from ``like``."""
         for one in like:
             self.anchor[one.name] = one.values[0]
-        if self.cost > _SLOW and not like:
-            self.choose_small()
+        self.choose_small(_SLOW_LIKE if like else _SLOW)
         ranges: list[VarRange] = []
         alone: list[str] = []
         for name in sorted(self.names, key=lambda one: one not in self.dear):
@@ -383,23 +384,33 @@ class Interpolation:
 
     def probe_like(self, known: VarRange) -> VarRange | None:
         """The degrees in a var whose range is known."""
-        values, figures = self.settle(known.name, known.values)
+        values = known.values
+        if known.name in self.dear and not known.listed:
+            values = [value for value in known.choices()[: _MOST_VALUES + 1] if value > 1][:_MOST_VALUES]
+            self.anchor[known.name] = values[0]
+        values, figures = self.settle(known.name, values)
         if len(values) < 3:
             return None
         found = replace(known, values=values, degrees={}, broken=set())
         self.set_degrees(found, figures)
         return found
 
-    def choose_small(self) -> None:
+    def choose_small(self, limit: int) -> None:
         """Where an evaluation is slow, put small values for the vars that make it so."""
-        for name in self.names:
+        # Numbers of layers, which mostly do, are smaller than sizes.
+        for name in sorted(self.names, key=lambda one: self.base[one]):
             for small in (self.base[name] // 4, self.base[name] // 16, 2):
+                if self.cost <= limit:
+                    return
                 if small < 2 or small >= self.anchor[name]:
                     continue
                 found = self.at({**self.anchor, name: small})
-                if found is not None and self.cost > _DEAR * found[COST]:
-                    self.dear.add(name)
-                    self.anchor[name], self.cost = small, found[COST]
+                if found is None:
+                    continue
+                if self.cost <= _DEAR * found[COST]:
+                    break
+                self.dear.add(name)
+                self.anchor[name], self.cost = small, found[COST]
 
     def join(self, ranges: Sequence[VarRange], keys: Sequence[Key]) -> dict[Key, Polynomial]:
         """The formulas of figures that have one in each var alone, by adding one var after the other."""

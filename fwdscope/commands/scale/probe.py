@@ -16,6 +16,10 @@ from fwdscope.language.tree import Expectations
 from fwdscope.limits import raised
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fwdscope.language.check import Checked
+    from fwdscope.report import Totals
     from fwdscope.run.subject import Subject
     from fwdscope.settings import Training
     from fwdscope.targets import Target
@@ -84,7 +88,6 @@ class Probe:
     def __init__(
         self, target: Target, training: Training = False, only: str = "", keep: Sequence[KeptRatio] = ()
     ) -> None:
-        from fwdscope.run.batch import with_variables
         from fwdscope.run.model_spec import subject_of
 
         # The only figure that is wanted, and the vars that others give.
@@ -108,19 +111,29 @@ class Probe:
             self.make = make
         else:
             checked, feeds = target.load_spec()
-            self.name = checked.spec.name
+            self.name, self.feeds = checked.spec.name, feeds
             # What the file expects is of its own vars.
-            checked = replace(checked, spec=replace(checked.spec, expect=Expectations()))
+            self.checked = replace(checked, spec=replace(checked.spec, expect=Expectations()))
             self.make = lambda values: subject_of(
-                with_variables(checked, values), feeds, target.dtype, training, True, target.past
+                self.with_values(values), feeds, target.dtype, training, True, target.past
             )
+        # The network of a file's lines, which one run builds and counts; a training step takes others.
+        self.is_of_lines = not target.is_module and self.checked.spec.model is None and training is False
+        self.target = target
+        self.known: dict[tuple[tuple[str, int], ...], dict[Key, int] | None] = {}
+
+    def with_values(self, values: Mapping[str, int]) -> Checked:
+        """The spec at values of vars. Raises SpecError."""
+        from fwdscope.run.batch import with_variables
+
+        return with_variables(self.checked, values)
 
     def check(self, values: Mapping[str, int]) -> None:
         """Raise what the network raises at values of vars."""
         if (given := self.given(values)) is None:
             one = self.keep[0]
             raise InputError(f"--keep {one.above}/{one.below}: {values[one.above]} is no multiple of {one.value}")
-        with without_garbage_collection():
+        if self(values) is None:
             self.make(given)
 
     def given(self, values: Mapping[str, int]) -> dict[str, int] | None:
@@ -135,23 +148,54 @@ class Probe:
 
     def __call__(self, values: Mapping[str, int]) -> dict[Key, int] | None:
         """The figures at values of vars; None where the network refuses them."""
+        key = tuple(values.items())
+        if key not in self.known:
+            self.known[key] = self.evaluate(values)
+        return self.known[key]
+
+    def evaluate(self, values: Mapping[str, int]) -> dict[Key, int] | None:
+        """The figures at values of vars; None where the network refuses them."""
         if (given := self.given(values)) is None:
             return None
         try:
             # Nothing is suggested for what does not fit.
             with without_garbage_collection(), raised({"mends": 0}):
-                return self.figures(self.make(given))
+                if self.is_of_lines and (found := self.of_lines(self.with_values(given))) is not None:
+                    return found
+                subject = self.make(given)
+                trace, inputs = subject.trace, subject.named_inputs(subject.call).values()
+                return self.figures(trace, subject.totals(trace), subject.call.module, inputs)
         except (SpecError, ShapeError, InputError):
             return None
 
-    def figures(self, subject: Subject) -> dict[Key, int]:
+    def of_lines(self, checked: Checked) -> dict[Key, int] | None:
+        """The figures of a spec by one run; None where it takes two. Raises SpecError where it cannot be built."""
+        import torch
+
+        from fwdscope.run.subject import totals_of
+        from fwdscope.trace.network import build_and_trace
+
+        inputs = {name: feed.make_meta_tensor() for name, feed in self.feeds.items()}
+        past, dtype = self.target.past, getattr(torch, self.target.dtype)
+        found = build_and_trace(checked, inputs, dtype, past=past, only_figures=True)
+        if found is None:
+            return None
+        network, trace = found
+        if past and self.only == "kv_cache":
+            assert trace.past is not None
+            kept = [one.nbytes for tensors in trace.past.cached.values() for one in tensors]
+            return {COST: len(trace.lives), "kv_cache": sum(kept)}
+        if past:
+            return None
+        given = network.example.values()
+        return self.figures(trace, totals_of(trace, network, list(given)), network, given)
+
+    def figures(self, trace: Trace, totals: Totals, network: nn.Module, inputs: Iterable[Tensor]) -> dict[Key, int]:
         """The figures of a network that was traced."""
         from fwdscope.trace.rows import figures
         from fwdscope.trace.training import step_of
 
-        trace = subject.trace
-        totals = subject.totals(trace)
-        modules = sum(1 for _ in (trace.module or subject.call.module).modules())
+        modules = sum(1 for _ in (trace.module or network).modules())
         found: dict[Key, int] = {COST: len(trace.lives) + modules // 2}
         for name in (*TOTALS, *ALWAYS, "peak_activations", "kv_cache"):
             if (value := getattr(totals, name)) is not None:
@@ -173,7 +217,7 @@ class Probe:
             return {key: value for key, value in found.items() if key in (COST, self.only)}
         rows = figures(trace)
         if not self.rows:
-            self.rows, inputs = tuple(rows), subject.named_inputs(subject.call).values()
+            self.rows = tuple(rows)
             self.takes_tokens = any(not (one.is_floating_point() or one.is_complex()) for one in inputs)
         numbers: dict[str, int] = {}
         for row in rows:

@@ -1,0 +1,87 @@
+"""One run that builds a network and counts it sees what a second run would see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fwdscope.errors import InputError
+from fwdscope.language import check_source
+from fwdscope.language.problems import Source, SpecError
+from fwdscope.model.build import build
+from fwdscope.model.initialise import materialise
+from fwdscope.run.subject import totals_of
+from fwdscope.targets import Target
+from fwdscope.trace.network import build_and_trace, trace
+from fwdscope.trace.record import Trace
+
+
+def _seen(found: Trace) -> Any:
+    """All that a report is made of, without what refers to modules."""
+    nodes = [
+        (
+            n.kind, n.path, n.type, n.text, n.label, n.span, n.call, n.repeat, n.live, n.peak, n.first_flow, n.step,
+            n.more_live, n.reads, n.promise, n.note, len(n.copies or ()), [one.path for one in n.sources],
+            [(one.op, one.figures) for one in n.ops], [one[:3] for one in (*n.inputs, *n.outputs)],
+        )
+        for n in found.root.nodes()
+    ]  # fmt: skip
+    lives = [(node.path, name, live) for node, name, live in found.lives]
+    return nodes, lives, found.unused, found.peak, found.fused, sorted(map(str, found.fields.values()))
+
+
+# Experts in a layer of torch's kind; a list of layers that a loop calls, and blocks in one; Buffers in copies of a
+# stack; masks that no input reaches; loops over positions.
+@pytest.mark.parametrize("name", ["moe_small", "nerf", "yolov8n", "detr_resnet50", "t5_small", "simple_rnn"])
+def test_one_run_sees_what_two_do(name: str) -> None:
+    checked = Target(name).load_spec()[0]
+    network = build(checked)
+    second = trace(network)
+    found = build_and_trace(checked)
+    assert found is not None
+    once, first = found
+    assert _seen(first) == _seen(second)
+    examples = list(once.example.values())
+    assert totals_of(first, once, examples) == totals_of(second, network, examples)
+    assert list(once.state_dict()) == list(network.state_dict())
+
+
+def _checked(text: str) -> Any:
+    return check_source(Source("x.yaml", text))
+
+
+LOOP = """
+inputs: {{x: 'randn(4, 8)'}}
+blocks:
+  Repeated(layer):
+    - for: i in range({rounds})
+      do:
+        - layer
+layers:
+  - Repeated(Linear(8))
+"""
+
+
+def test_a_loop_that_unexpectedly_makes_layers_takes_two_runs() -> None:
+    # The first round is a step of its own if a later one makes layers, which nothing in its lines says.
+    assert build_and_trace(_checked(LOOP.format(rounds=2))) is None
+    assert build_and_trace(_checked(LOOP.format(rounds=1))) is not None
+
+
+def test_what_cannot_run_is_refused() -> None:
+    with pytest.raises(SpecError, match="Linear"):
+        build_and_trace(_checked("inputs: {x: 'randint(0, 9, (4, 8))'}\nlayers:\n  - Linear(8)\n"))
+
+
+def test_a_network_of_one_run_gets_no_weights() -> None:
+    found = build_and_trace(_checked("inputs: {x: 'randn(4, 8)'}\nlayers:\n  - Linear(8)\n"))
+    assert found is not None
+    with pytest.raises(AssertionError):
+        materialise(found[0])
+
+
+def test_an_expectation_of_a_missing_layer_is_a_problem() -> None:
+    text = "inputs: {x: 'randn(4, 8)'}\nlayers:\n  - fc = Linear(8)\nexpect:\n  layers:\n    fd: {params: 72}\n"
+    with pytest.raises((SpecError, InputError), match="there is no layer fd"):
+        build_and_trace(_checked(text))
