@@ -142,7 +142,8 @@ def fit(request: FitRequest) -> Fitted:
             raise InputError(f"--near {ratio.above}/{ratio.below}: both have to be varied, by --vary")
     growths: list[tuple[TrainingSettings | None, Scaling]] = []
     if not request.budgets.keys() <= _OF_STEP | _OF_BOTH or not request.budgets.keys() & _OF_STEP:
-        growths.append((None, grow(request.target, list(varied), 2, request.on_progress, request.keep)))
+        times = request.speed is not None
+        growths.append((None, grow(request.target, list(varied), 2, request.on_progress, request.keep, times=times)))
     if request.budgets.keys() & _OF_STEP:
         step = request.training
         growths.append((step, grow(request.target, list(varied), 2, request.on_progress, request.keep, step)))

@@ -428,15 +428,17 @@ def grow(
     on_progress: Callable[[str], None] = lambda _: None,
     keep: Sequence[KeptRatio] = (),
     training: TrainingSettings | None = None,
+    times: bool = False,
 ) -> Scaling:
-    """The figures of a target as formulas in vars, where others follow by kept ratios; also those of a training step.
+    """The figures of a target as formulas in vars, where others follow by kept ratios; also those of a training step, and
+    what decides its ``times``.
 
     Raises InputError or SpecError where it cannot be built.
     """
     base = chosen_vars(target, names)
     if not base:
         raise InputError(f"{target.text} has no var to grow in: give one, as in --in B, of a spec's vars")
-    probe = Probe(target, training or False, keep=keep)
+    probe = Probe(target, training or False, keep=keep, times=times)
     chosen_vars(target, [one.below for one in keep])
     probe.check(base)
     peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]

@@ -86,12 +86,17 @@ class Probe:
     """Evaluates the figures of a target at values of vars. Loads torch."""
 
     def __init__(
-        self, target: Target, training: Training = False, only: str = "", keep: Sequence[KeptRatio] = ()
+        self,
+        target: Target,
+        training: Training = False,
+        only: str = "",
+        keep: Sequence[KeptRatio] = (),
+        times: bool = False,
     ) -> None:
         from fwdscope.run.model_spec import subject_of
 
-        # The only figure that is wanted, and the vars that others give.
-        self.only, self.keep = only, keep
+        # The only figure that is wanted, the vars that others give, and whether what decides the time is wanted too.
+        self.only, self.keep, self.times = only, keep, times
         self.name = target.text
         self.make: Callable[[Mapping[str, int]], Subject]
         # The rows of the first network that was built, and whether it takes whole numbers, as tokens are.
@@ -177,7 +182,7 @@ class Probe:
 
         inputs = {name: feed.make_meta_tensor() for name, feed in self.feeds.items()}
         past, dtype = self.target.past, getattr(torch, self.target.dtype)
-        found = build_and_trace(checked, inputs, dtype, past=past, only_figures=True)
+        found = build_and_trace(checked, inputs, dtype, past=past, only_figures=not self.times)
         if found is None:
             return None
         network, trace = found
@@ -206,11 +211,11 @@ class Probe:
             found |= dict(zip((*OF_STEP, "train_memory"), (*sums, step.peak_memory), strict=True))
             found |= {COST: len(trace.step.alive), "step_bytes": step.peak_memory - trace.step.peak.live}
         fused = totals.fused
-        if fused is not None and not self.only:
+        if fused is not None and self.times:
             found |= {"fused_ends": fused.weights + fused.ends, "skipped_flops": fused.skipped_flops}
             for i, pair in enumerate(fused.between):
                 found |= dict(zip((FusedKey(i, "size"), FusedKey(i, "times")), pair, strict=True))
-            first = next(iter(subject.named_inputs(subject.call).values()), None)
+            first = next(iter(inputs), None)
             past = trace.past.new if trace.past is not None else None
             found["tokens"] = past or (first.shape[:2].numel() if first is not None else 1)
         if self.only:

@@ -77,7 +77,7 @@ def test_an_answer_for_training_has_the_memory_of_that_step() -> None:
 
 def test_the_formula_of_tokens_a_second_is_the_estimate() -> None:
     target = Target("gpt2", {"T": "1", "depth": "2"}, dtype="bfloat16", past=64)
-    growth, probe = grow(target, ["B", "d"], 2), Probe(target)
+    growth, probe = grow(target, ["B", "d"], 2, times=True), Probe(target)
     there, here = ({"B": 40, "d": 6144}, {"B": 1, "d": 768})
     for is_fused in (False, True):
         speed = Speed(accelerator("H100").peaks("bfloat16"), is_fused)
