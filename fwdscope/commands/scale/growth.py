@@ -430,8 +430,9 @@ def grow(
     training: TrainingSettings | None = None,
     times: bool = False,
 ) -> Scaling:
-    """The figures of a target as formulas in vars, where others follow by kept ratios; also those of a training step, and
-    what decides its ``times``.
+    """The figures of a target as formulas in vars, where others follow by kept ratios.
+
+    Also those of a ``training`` step, and what decides its ``times``.
 
     Raises InputError or SpecError where it cannot be built.
     """

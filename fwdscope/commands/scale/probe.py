@@ -122,8 +122,10 @@ class Probe:
             self.make = lambda values: subject_of(
                 self.with_values(values), feeds, target.dtype, training, True, target.past
             )
-        # The network of a file's lines, which one run builds and counts; a training step takes others.
-        self.is_of_lines = not target.is_module and self.checked.spec.model is None and training is False
+        # The network of a file's lines, which one run builds and counts. A training step takes others, and the figures
+        # behind earlier positions but for what is kept of them.
+        is_brief = training is False and (not target.past or only == "kv_cache")
+        self.is_of_lines = is_brief and not target.is_module and self.checked.spec.model is None
         self.target = target
         self.known: dict[tuple[tuple[str, int], ...], dict[Key, int] | None] = {}
 
@@ -186,12 +188,9 @@ class Probe:
         if found is None:
             return None
         network, trace = found
-        if past and self.only == "kv_cache":
-            assert trace.past is not None
+        if trace.past is not None:
             kept = [one.nbytes for tensors in trace.past.cached.values() for one in tensors]
             return {COST: len(trace.lives), "kv_cache": sum(kept)}
-        if past:
-            return None
         given = network.example.values()
         return self.figures(trace, totals_of(trace, network, list(given)), network, given)
 
