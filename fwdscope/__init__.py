@@ -7,8 +7,8 @@ From Python::
     report = fwdscope.load("report.json")        # a saved report
 
 :func:`bench`, :func:`check`, :func:`diff`, :func:`explain`, :func:`export` and :func:`scale` do what the commands of
-these names do. torch is loaded when a network is built, not by ``import fwdscope``. Every error is a
-:class:`FwdscopeError`.
+these names do, and :func:`versus` what ``fwdscope bench --vs`` does. torch is loaded when a network is built, not by
+``import fwdscope``. Every error is a :class:`FwdscopeError`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fwdscope.ops.base import cost_rule, flops, macs
     from fwdscope.report import Report, ReportError
     from fwdscope.report.value import ValueExplanation
+    from fwdscope.report.versus import Versus
     from fwdscope.run.recorded import Recorded
     from fwdscope.settings import RunError
     from fwdscope.targets import Target
@@ -60,6 +61,7 @@ __all__ = [
     "record",
     "scale",
     "summary",
+    "versus",
 ]
 
 # What is imported when it is first asked for, so that `import fwdscope` stays fast.
@@ -164,6 +166,8 @@ def bench(
     layers: bool = True,
     budget: float = 5.0,
     past: int = 0,
+    latency: bool = False,
+    tf32: bool | None = None,
     **keywords: Any,
 ) -> Report:
     """Measure how long a forward takes: ``report.run.latency`` and the rows' ``latency``, in seconds.
@@ -171,13 +175,15 @@ def bench(
     ``fwdscope.bench("resnet50", variables={"B": 8}, device="cuda")`` measures a spec; ``fwdscope.bench(module, x)`` a
     PyTorch module in evaluation mode, on a copy. ``device`` None is the fastest here; weights and inputs are cast to
     ``dtype``; ``budget`` is the seconds for the whole model, and as many for its layers. With ``past`` it is a step
-    behind so many earlier positions, with tensors for what is kept of them. ``report.run.notes`` say how
-    far the times can be trusted. Ctrl-C raises KeyboardInterrupt. Raises as :func:`inspect` does.
+    behind so many earlier positions, with tensors for what is kept of them. With ``latency`` each forward is waited for
+    before the next, which a GPU otherwise has queued; ``tf32`` computes float32 in TF32 there, or not.
+    ``report.run.notes`` say how far the times can be trusted. Ctrl-C raises KeyboardInterrupt. Raises as
+    :func:`inspect` does.
     """
     from fwdscope.commands.bench.request import BenchRequest, measure, run_benchmark
     from fwdscope.settings import BenchSettings
 
-    settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget)
+    settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget, latency=latency, tf32=tf32)
     if isinstance(target, str | os.PathLike):
         given = _target(target, inputs, keywords, variables, arguments, "float32")._replace(past=past)
         measured = run_benchmark(BenchRequest(given, settings))
@@ -188,6 +194,48 @@ def bench(
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured.report
+
+
+def versus(
+    one: str | os.PathLike[str] | nn.Module,
+    other: str | os.PathLike[str] | nn.Module | None = None,
+    /,
+    *inputs: Any,
+    variables: Mapping[str, object] | None = None,
+    changes: Mapping[str, object] | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    layers: bool = True,
+    budget: float = 5.0,
+    **keywords: Any,
+) -> Versus:
+    """Measure two networks in turn and compare their times, in all and by layer, as ``fwdscope bench --vs`` does.
+
+    ``fwdscope.versus("model.yaml@main", "model.yaml")`` compares two specs, ``fwdscope.versus(module, faster, x)`` two
+    modules that take the same inputs. ``changes`` are values of the second alone, also of one target without another:
+    ``{"dtype": "bf16"}``, ``{"compile": True}``, ``{"threads": 1}`` or a var of a spec. ``.speedup.answer`` is faster,
+    slower or cannot tell; ``.layers`` has the layers of both. Ctrl-C raises KeyboardInterrupt. Raises as
+    :func:`inspect` does.
+    """
+    from fwdscope.commands.bench.request import BenchRequest, modules_in_turn, run_in_turn, second_of
+    from fwdscope.settings import BenchSettings
+
+    settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget)
+    values = [
+        (name, {"True": "yes", "False": "no"}.get(str(value), str(value))) for name, value in (changes or {}).items()
+    ]
+    second = one if other is None else other
+    if isinstance(one, str | os.PathLike) and isinstance(second, str | os.PathLike):
+        request = BenchRequest(_target(one, inputs, keywords, variables, None, "float32"), settings)
+        target = _target(second, (), {}, variables, None, "float32")
+        found = run_in_turn(request, second_of(request, target, values), values)
+    elif isinstance(one, str | os.PathLike) or isinstance(second, str | os.PathLike):
+        raise TypeError("both are paths or names, or both are modules")
+    else:
+        found = modules_in_turn((one, second), inputs, keywords, settings, values)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found
 
 
 def explain(

@@ -127,12 +127,11 @@ def bench(
             for option, value in (
                 ("vary", vary),
                 ("against", against),
-                ("layers", layers),
                 ("processes", processes - 1),
             ):
                 if value:
                     raise InputError(f"--vs times two whole networks in turn: leave --{option} out")
-            interrupted = _compare_in_turn(request, vs, vs_set or (), form, output)
+            interrupted = _compare_in_turn(request, vs, vs_set or (), form, output, shown)
         elif axes:
             interrupted = _sweep(request, axes, before, form, output, measure)
         else:
@@ -177,7 +176,7 @@ def _benchmark(
 
 
 def _compare_in_turn(
-    request: BenchRequest, vs: str | None, sets: Sequence[str], form: str, output: Path | None
+    request: BenchRequest, vs: str | None, sets: Sequence[str], form: str, output: Path | None, layers: int | None
 ) -> bool:
     """Measure two networks in turn and write how they compare. True if Ctrl-C ended it."""
     from fwdscope.commands.bench.request import run_in_turn, second_of
@@ -192,7 +191,7 @@ def _compare_in_turn(
         settings = replace(request.settings, on_progress=report_progress)
         found = run_in_turn(request._replace(settings=settings), second, values)
     if form == "table":
-        text = versus.draw(found, *_width_and_colour(output))
+        text = versus.draw(found, *_width_and_colour(output), layers)
     else:
         text = {"csv": versus.as_csv, "html": versus.page_of}[form](found) if form != "json" else found.dumps()
     put(text, output)

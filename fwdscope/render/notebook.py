@@ -20,7 +20,7 @@ from fwdscope.commands.diff import Comparison
 from fwdscope.commands.explain import Explanation
 from fwdscope.findings import findings
 from fwdscope.printable import printable
-from fwdscope.render import changes, checks, csv, graph, html, layer, summary, terminal, value
+from fwdscope.render import changes, checks, csv, graph, html, layer, summary, terminal, value, versus
 from fwdscope.render.checks import words
 from fwdscope.render.columns import chosen_columns, shapes_cell
 from fwdscope.render.explanation import COLOURS, lines_of
@@ -31,6 +31,7 @@ from fwdscope.render.rows import Options, view
 from fwdscope.render.table import Cell
 from fwdscope.report import Report, depth_within, multiplicities
 from fwdscope.report.value import ValueExplanation
+from fwdscope.report.versus import Versus
 
 # More rows make the notebook slow; deeper ones are left out.
 _MOST_ROWS = 800
@@ -40,16 +41,20 @@ def html_of(one: Any) -> str:
     """What a notebook shows of a report, a comparison, an explanation of a layer or a number, or a check."""
     drawn: dict[type, Callable[[Any], list[str]]] = {
         Report: _report, Comparison: _comparison, Explanation: _explanation, CheckRun: _check,
-        ValueExplanation: _value,
+        ValueExplanation: _value, Versus: _versus,
     }  # fmt: skip
     return _framed(*drawn[type(one)](one))
 
 
 def page_of(one: Any) -> str:
     """The page of a report, a comparison or a check."""
-    if isinstance(one, Report):
-        return html.draw(one)
+    if isinstance(one, Report | Versus):
+        return html.draw(one) if isinstance(one, Report) else versus.page_of(one)
     return checks.render(one, "html") if isinstance(one, CheckRun) else page_of_diff(one, changes.DiffOptions())
+
+
+def _versus(one: Versus) -> list[str]:
+    return [_lines([line for block in versus.blocks(one, MAX_PROSE) for line in (*block, ())])]
 
 
 def show(report: Report, path: str | None) -> None:

@@ -262,17 +262,15 @@ class _Runner(fx.Interpreter):
 # --- onto rows -------------------------------------------------------------------------------------------------------
 
 
-def with_latencies(
+def row_times(
     pairs: Sequence[tuple[LayerRow, tuple[Node, ...]]], times: LayerTimes
-) -> tuple[tuple[LayerRow, ...], float | None]:
-    """The rows with their latencies, and the sum of all layers: medians over the passes, in seconds.
+) -> tuple[list[tuple[float, ...] | None], tuple[float, ...]]:
+    """Seconds of each row in each pass, None of one that was not timed, and those of all layers.
 
-    The latency of a row is that of one copy with all its calls: the mean of the copies that it stands for. In a spec, a
-    row with others inside is their sum. ``pairs`` are :func:`fwdscope.trace.rows_with_nodes` of the same network.
+    They are of one copy with all its calls: the mean of the copies that the row stands for. In a spec, a row with
+    others inside is their sum. ``pairs`` are :func:`fwdscope.trace.rows_with_nodes` of the same network.
     """
     rows = [row for row, _ in pairs]
-    if not times.passes:
-        return tuple(rows), None
     above, many = parents(rows), multiplicities(rows)
     nothing = (0.0,) * len(times.passes)
     inside: list[tuple[float, ...]] = [nothing] * len(rows)
@@ -295,10 +293,18 @@ def with_latencies(
             whole = tuple(map(sum, zip(whole, together, strict=True)))
         else:
             inside[parent] = tuple(map(sum, zip(inside[parent], together, strict=True)))
+    return [one if is_timed else None for one, is_timed in zip(found, known, strict=True)], whole
+
+
+def with_latencies(
+    pairs: Sequence[tuple[LayerRow, tuple[Node, ...]]], times: LayerTimes
+) -> tuple[tuple[LayerRow, ...], float | None]:
+    """The rows with their latencies, and the sum of all layers: medians over the passes of :func:`row_times`."""
+    if not times.passes:
+        return tuple(row for row, _ in pairs), None
+    found, whole = row_times(pairs, times)
     filled = [
-        dataclasses.replace(row, latency=statistics.median(one), latency_range=(min(one), max(one)))
-        if is_timed
-        else row
-        for row, one, is_timed in zip(rows, found, known, strict=True)
+        dataclasses.replace(row, latency=statistics.median(one), latency_range=(min(one), max(one))) if one else row
+        for (row, _), one in zip(pairs, found, strict=True)
     ]
     return tuple(filled), statistics.median(whole)

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fwdscope.model import process_state
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Source
+from fwdscope.model import build, process_state
+from fwdscope.model.initialise import materialise
 from fwdscope.run.context import out_of_memory_as_run_error
-from fwdscope.run.placement import ModuleCall, is_on, moved_call
+from fwdscope.run.placement import ModuleCall, is_on, move, moved_call, real_inputs
 from fwdscope.run.statistics import Collector
 from fwdscope.run.subject import ModuleSubject
 from fwdscope.settings import RunError
@@ -115,6 +119,50 @@ def test_apples_gpu_is_seeded_and_left_as_it_was() -> None:
     with process_state.seed_generators(torch.device("mps"), 3, SimpleNamespace(mps=mps)):
         assert mps.states == {"mps": 3}
     assert mps.states == {"mps": 7}
+
+
+class Drawn(TorchDispatchMode):
+    """The devices and dtypes of what is drawn at random, and of all results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: set[str] = set()
+        self.made: set[tuple[str, torch.dtype]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.made.add((result.device.type, result.dtype))
+            if func.overloadpacket.__name__ in ("uniform_", "normal_", "randn", "randint"):
+                self.drawn.add(result.device.type)
+        return result
+
+
+def test_a_seed_gives_the_cpus_weights_and_inputs_on_every_device() -> None:
+    text = (
+        "inputs: {x: 'randn(4, 8)'}\ninit:\n  fc.weight: normal(std=0.1)\nlayers:\n  - fc = Linear(8)\n"
+        "  - scale = Parameter(randn(8))\n  - fc * scale\n"
+    )
+    networks = [build(check(parse(Source("spec.yaml", text)))) for _ in range(2)]
+    other = torch.device("meta")  # stands for a device that is not here
+    with Drawn() as seen:
+        materialise(networks[0], other, seed=3)
+        with process_state.seed_generators(other, 3):
+            inputs = real_inputs(networks[0], {}, other)
+    assert seen.drawn == {"cpu"}
+    assert {t.device.type for t in (*networks[0].parameters(), *inputs.values())} == {"meta"}
+    assert networks[0].blueprint.device == other
+    materialise(networks[1], "cpu", seed=3)
+    assert float(networks[1].get_parameter("fc.weight").std()) == pytest.approx(0.1, rel=0.5)
+
+
+def test_weights_come_to_a_device_in_the_dtype_that_they_are_cast_to() -> None:
+    call = ModuleCall(nn.Linear(64, 64), (torch.zeros(2, 64),), {})
+    with Drawn() as seen:
+        moved = move(call, torch.device("meta"), torch.bfloat16)
+    assert {t.dtype for t in moved.tensors()} == {torch.bfloat16}
+    # Never in float32 there, which would take twice the memory for a while.
+    assert ("meta", torch.float32) not in seen.made
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

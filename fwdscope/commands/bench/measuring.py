@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 
 from fwdscope import disk
+from fwdscope.commands.bench.layer_turns import compare_layers
 from fwdscope.commands.bench.notes import notes_on, notes_on_turns
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.device.local import LocalDevice
@@ -25,14 +26,14 @@ from fwdscope.device.precision import in_precision
 from fwdscope.interrupt import undone
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import DeviceState, Latency, Peaks, Report, Run
-from fwdscope.report.versus import Versus
+from fwdscope.report.versus import LayerTurns, Versus
 from fwdscope.run.context import in_mode, out_of_memory_as_run_error
 from fwdscope.run.exceeded import check_against_peak
 from fwdscope.run.latency import how_computed, is_shared, note_on_exposed, peak_memory, reserved_memory
 from fwdscope.run.prepare import Prepared
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock, clock_for
-from fwdscope.timing.layers import LayerTimes, latencies, with_latencies
+from fwdscope.timing.layers import LayeredCall, LayerTimes, in_turn, latencies, with_latencies
 from fwdscope.timing.sampling import Samples, SamplingPlan, measure
 from fwdscope.timing.turns import Contender, measure_in_turn
 from fwdscope.torch_private import uncompiled
@@ -170,14 +171,35 @@ def bench_in_turn(
                 runs.append(replace(run, repeats_are="queued" if timed.asynchronous else "alone"))
         plan = SamplingPlan(first.warmup, first.repeats, first.precision, first.budget)
         pair = contenders[0], contenders[1]
-        turns = measure_in_turn(pair, timed, plan, random.Random(first.seed), report_progress)
-    times = list(zip(*turns.rounds, strict=True)) or [(), ()]
+        order = random.Random(first.seed)
+        turns = measure_in_turn(pair, timed, plan, order, report_progress)
+        layered: list[LayerTimes] = []
+        if first.layers and not turns.interrupted and not any(given.compiled for given in settings):
+            first.on_progress("timing the layers in turn")
+            calls = [
+                LayeredCall(*one.ready.call, graph=one.graph, during=partial(_ready_for_layers, one.ready, given))
+                for one, given in zip(workloads, settings, strict=True)
+            ]
+            layered = in_turn(calls, clock, first.repeats or PASSES, first.budget, order)
+    taken = list(zip(*turns.rounds, strict=True)) or [(), ()]
     reports = [
         replace(one.report, run=replace(run, latency=Latency.of(each) if each else None))
-        for one, run, each in zip(workloads, runs, times, strict=True)
+        for one, run, each in zip(workloads, runs, taken, strict=True)
     ]
-    notes = notes_on_turns(workloads, turns, first, threads, is_shared(ready[0].device))
-    return Versus((reports[0], reports[1]), turns.rounds, turns.forwards, labels, tuple(notes), turns.interrupted)
+    notes = [*notes_on_turns(workloads, turns, first, threads, is_shared(ready[0].device))]
+    layers: tuple[LayerTurns, ...] = ()
+    if layered and layered[0].passes:
+        for i, (one, times) in enumerate(zip(workloads, layered, strict=True)):
+            rows, together = with_latencies(one.rows, times)
+            run = replace(reports[i].run or runs[i], layers_latency=together, clock_noise=times.noise)
+            reports[i] = replace(reports[i], layers=rows, run=run)
+            notes += note_on_exposed(times, one.rows)
+        a, b = workloads
+        layers = compare_layers((a.report.layers, b.report.layers), (a.rows, b.rows), (layered[0], layered[1]))
+    elif first.layers and any(given.compiled for given in settings):
+        notes.append("layers are not compared: compiling fuses them")
+    interrupted = turns.interrupted or any(one.interrupted for one in layered)
+    return Versus((reports[0], reports[1]), turns.rounds, turns.forwards, labels, tuple(notes), interrupted, layers)
 
 
 def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
@@ -210,6 +232,12 @@ def _kill_children(pid: int) -> None:
             for child in map(int, disk.read_text(file).split()):
                 _kill_children(child)
                 os.kill(child, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _ready_for_layers(ready: Prepared, settings: BenchSettings) -> Iterator[None]:
+    with _ready_to_run(ready, settings), _autocast(ready, settings):
+        yield
 
 
 @contextlib.contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,8 @@ from fwdscope.targets import Target
 from fwdscope.units import plural, positions
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from fwdscope.commands.bench.measuring import Measured
     from fwdscope.commands.bench.workload import Workload
     from fwdscope.report.versus import Versus
@@ -143,27 +146,57 @@ def run_in_turn(one: BenchRequest, other: BenchRequest, values: Sequence[tuple[s
 
     Ctrl-C while they are measured keeps the rounds.
     """
-    from fwdscope.commands.bench.measuring import bench_in_turn
     from fwdscope.commands.bench.workload import make_workload
-    from fwdscope.language.replaced import point_at_options
 
-    def make(request: BenchRequest) -> Workload:
+    def make(request: BenchRequest, settings: BenchSettings) -> Workload:
         subject = inspection.make_subject(request.target)
-        return request.target.run_user_code(lambda: make_workload(subject, request.settings))
+        return request.target.run_user_code(lambda: make_workload(subject, settings))
 
     one, other = _with_dtype(one), _with_dtype(other)
-    first = make(one)
-    # Both on one device, also where it was chosen.
-    other = other._replace(settings=replace(other.settings, device=first.ready.device.device))
-    with point_at_options(dict.fromkeys(dict(values), "--vs-set")):
-        both = first, make(other)
-    settings = one.settings, other.settings
     labels = one.target.text, ", ".join([other.target.text, *map("=".join, values)])
+    ways = partial(make, one), partial(make, other)
+    return one.target.run_user_code(
+        lambda: other.target.run_user_code(lambda: _in_turn(ways, (one.settings, other.settings), labels, dict(values)))
+    )
 
-    def measure() -> Versus:
-        return bench_in_turn(both, settings, labels)
 
-    return one.target.run_user_code(lambda: other.target.run_user_code(measure))
+def modules_in_turn(
+    modules: tuple[nn.Module, nn.Module],
+    inputs: Sequence[Any],
+    keywords: Mapping[str, Any],
+    settings: BenchSettings,
+    values: Sequence[tuple[str, str]],
+) -> Versus:
+    """Measure two modules on the same inputs in turn; ``values`` are settings of the second alone."""
+    from fwdscope.commands.bench.workload import make_workload
+    from fwdscope.run.subject import ModuleSubject
+
+    for name, value in values:
+        if name not in ("dtype", "threads", *SWITCHES):
+            raise InputError(f"{name}: a module has no vars; what can differ is dtype, threads, {', '.join(SWITCHES)}")
+        _check_value(name, value, "changes:")
+    changed = BenchRequest(Target(""), settings).at(values).settings
+    ways = [partial(make_workload, ModuleSubject((module, tuple(inputs), keywords))) for module in modules]
+    names = [type(module).__name__ for module in modules]
+    labels = names[0], ", ".join([names[1], *map("=".join, values)])
+    return _in_turn((ways[0], ways[1]), (settings, changed), labels, {})
+
+
+def _in_turn(
+    ways: tuple[Callable[[BenchSettings], Workload], Callable[[BenchSettings], Workload]],
+    settings: tuple[BenchSettings, BenchSettings],
+    labels: tuple[str, str],
+    values: Mapping[str, str],
+) -> Versus:
+    from fwdscope.commands.bench.measuring import bench_in_turn
+    from fwdscope.language.replaced import point_at_options
+
+    first = ways[0](settings[0])
+    # Both on one device, also where it was chosen.
+    changed = replace(settings[1], device=first.ready.device.device)
+    with point_at_options(dict.fromkeys(values, "--vs-set")):
+        both = first, ways[1](changed)
+    return bench_in_turn(both, (settings[0], changed), labels)
 
 
 def _with_dtype(request: BenchRequest) -> BenchRequest:

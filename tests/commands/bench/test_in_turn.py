@@ -82,7 +82,8 @@ def test_as_csv_both_have_a_row_with_their_settings() -> None:
         (("--vs-set", "autocast=yes"), "--autocast needs --dtype"),
         (("--vs", "nowhere"), "there is no file nowhere"),
         (("--vs", "mlp_xor", "--vary", "B=1,2"), "leave --vary out"),
-        (("--vs", "mlp_xor", "--layers", "3"), "leave --layers out"),
+        (("--vs-set", "latency=yes"), "both are timed alike: --latency"),
+        (("--vs-set", "tf32=yes"), "--tf32 and --cudnn-benchmark are for CUDA devices: on cpu leave them out"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(arguments: tuple[str, ...], message: str) -> None:
