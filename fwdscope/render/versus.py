@@ -125,10 +125,16 @@ def as_csv(versus: Versus) -> str:
 
 def page_of(versus: Versus) -> str:
     """The page: both as a table, the answer first among its notes."""
-    found, title = versus.speedup, printable(" vs ".join(versus.labels))
-    names = [f"{name}: {printable(label)}" for name, label in zip("AB", versus.labels, strict=True)]
-    texts = [f"B takes {verdict(found)}", *map(printable, found.differs)] if found else []
+    return page_of_sweep(_sweep(versus), (), printable(" vs ".join(versus.labels)), list(messages(versus)))
+
+
+def messages(versus: Versus) -> Iterator[str]:
+    """The answer, the networks, the layers that differ most, and the notes."""
+    if (found := versus.speedup) is not None:
+        yield f"B takes {verdict(found)}"
+        yield from map(printable, found.differs)
+    yield "  ·  ".join(f"{name}: {printable(label)}" for name, label in zip("AB", versus.labels, strict=True))
     for layer, answer in differing_layers(versus)[:LAYERS]:
         a, b = map(units.seconds, layer.medians)
-        texts.append(f"{printable(name_of(layer))} is {answer} in B: {a} in A, {b} in B")
-    return page_of_sweep(_sweep(versus), (), title, [*texts, "  ·  ".join(names), *map(printable, versus.notes)])
+        yield f"{printable(name_of(layer))} is {answer} in B: {a} in A, {b} in B"
+    yield from map(printable, versus.notes)

@@ -88,7 +88,7 @@ def test_the_comparison_is_kept_and_drawn_with_its_layers(found: Versus) -> None
     assert line.endswith("more")
     (line,) = (line for line in text.splitlines() if line.split()[:1] == ["more.0"])
     assert line.split()[2] == "—", "A has none"
-    assert "wide is slower in B" in drawing.page_of(found)
+    assert any(text.startswith("wide is slower in B") for text in drawing.messages(found))
     assert "wide" in found._repr_html_()
     assert found.to_html().startswith("<!doctype html>")
     assert "layers 0 shows all" in drawing.draw(found, 100, layers=1)
