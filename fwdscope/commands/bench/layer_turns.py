@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fwdscope.commands.diff.matching import Item, Pair, matched
 from fwdscope.report import LayerRow
+from fwdscope.report.matching import Item, Pair, matched
 from fwdscope.report.versus import LayerTurns
 from fwdscope.run.prepare import RowNodes
 from fwdscope.timing.layers import LayerTimes, row_times

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fwdscope.commands.diff.matching import Item, Pair, matched
 from fwdscope.display import Paged
 from fwdscope.report import STEP_FIGURES, LayerRow, Report
+from fwdscope.report.matching import Item, Pair, matched
 from fwdscope.report.speedup import differences
 
 Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
 
-from fwdscope.report import LayerRow, multiplicities, parents
+from fwdscope.report.report import LayerRow, multiplicities, parents
 
 # With more pairs of neighbours, or in all alignments together, it takes too long, and only names are matched.
 _MAX_PAIRS, _MAX_PAIRS_IN_ALL = 250_000, 1_000_000
