@@ -191,3 +191,19 @@ def strided_shard(dim: int, parts: int) -> Any:
     from torch.distributed.tensor.placement_types import _StridedShard
 
     return _StridedShard(dim, split_factor=parts)
+
+
+def group_name_of(arguments: tuple[Any, ...]) -> str:
+    """The name of the process group among the arguments of a collective, which is a C++ object or the last text.
+
+    Where torch does not unwrap the object, the empty name, so that it is not known which ranks communicate.
+    """
+    from torch.distributed import ProcessGroup
+
+    for one in reversed(arguments):
+        if isinstance(one, str):
+            return one
+        if isinstance(one, torch.ScriptObject):
+            with contextlib.suppress(AttributeError, RuntimeError):  # another object, as how to reduce
+                return str(ProcessGroup.unbox(one).group_name)
+    return ""

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "kept": {"language", "report", "settings", "targets"},
     "findings": {"report"},
     "commands.annotate": {"inspection", "language", "report"},
-    "commands.bench": {"device", "language", "model", "report", "run", "settings", "targets", "timing", "trace"}
+    "commands.bench": {"device", "language", "mesh", "model", "report", "run", "settings", "targets", "timing", "trace"}
     | {"inspection", "torch_private"},
     "commands.check": {"commands.diff", "language", "report", "targets"},
     "commands.diff": {"report"},

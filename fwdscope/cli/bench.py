@@ -18,6 +18,7 @@ from fwdscope.cli import options as opt
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, terminal_of
 from fwdscope.cli.options import command_line, content_of, split_pair, target_of
 from fwdscope.cli.progress import show_progress
+from fwdscope.cli.ranks import boundary_of_ranks
 from fwdscope.cli.vary import parse_axes
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED, Stop, run_command
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from fwdscope.report import Report
     from fwdscope.report.speedup import Speedup
     from fwdscope.report.sweep import SweepAxis, SweepPoint
+    from fwdscope.run.ranks import RankSession
+    from fwdscope.targets import Target
 
 _AUTOCAST = "Run under torch.autocast in --dtype. Default: cast weights and inputs."
 _COMPILE = "Compile the model with torch.compile first."
@@ -86,6 +89,8 @@ def bench(
     set_: opt.Sets = None,
     arg: opt.Arguments = None,
     past: opt.Past = None,
+    mesh: opt.MeshOption = None,
+    shard: opt.ShardOption = None,
     input_: opt.Inputs = None,
     format_: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(_FORMATS)}. Default: table.")
@@ -108,6 +113,15 @@ def bench(
         latency=latency, tf32=tf32, cudnn_benchmark=cudnn_benchmark,
     )  # fmt: skip
     shown = _DEFAULT_LAYERS if layers is None else layers or None
+
+    def on_ranks(session: RankSession | None) -> None:
+        given = {"--vary": vary, "--against": against, "--vs": vs, "--vs-set": vs_set, "--compile": compile_,
+                 "--autocast": autocast, "--channels-last": channels_last, "--processes": processes > 1,
+                 "--layers": layers, "--past": past}  # fmt: skip
+        if wrong := next((name for name, value in given.items() if value), None):
+            raise InputError(f"bench --mesh measures a whole forward on all ranks: leave {wrong} out")
+        sharded = opt.on_mesh(target_of(target, set_, input_, "float32", allow_import, arg), mesh, shard)
+        _bench_on_ranks(session, sharded, settings, batch, choose_format(format_, output, _FORMATS), output)
 
     def command() -> None:
         with show_progress("loading torch"):
@@ -140,7 +154,38 @@ def bench(
             sys.stdout.flush()
             raise typer.Exit(INTERRUPTED)
 
-    boundary(command, limit)
+    if mesh is not None or shard is not None:
+        boundary_of_ranks(on_ranks, limit)
+    else:
+        boundary(command, limit)
+
+
+def _bench_on_ranks(
+    session: RankSession | None,
+    target: Target,
+    settings: BenchSettings,
+    batch: int | None,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Measure on all ranks; the first writes what all of them found."""
+    from fwdscope.commands.bench.request import BenchRequest, run_on_ranks
+    from fwdscope.render import html, render
+    from fwdscope.render.bench import draw
+
+    is_first = session is None or session.is_first
+    if is_first:
+        check_writable(output, opt.files_of(target))
+    quiet = contextlib.nullcontext(lambda _: None)
+    with show_progress("loading torch") if is_first else quiet as report_progress:
+        request = BenchRequest(target, replace(settings, on_progress=report_progress), batch)
+        report = run_on_ranks(request, session.place if session else None, shlex.join(sys.argv[1:]))
+    if report is None:
+        return
+    if form == "table":
+        put(draw(report, *_width_and_colour(output)), output)
+    else:
+        put(html.draw(report, None) if form == "html" else render(report, form), output)
 
 
 def _benchmark(

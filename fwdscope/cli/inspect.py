@@ -51,7 +51,10 @@ _SORT = "List layers without nesting, those with the largest value first: macs, 
 _TOP = "List only the N layers that cost most."
 _COLOUR = f"What the nodes of a graph are coloured by: {', '.join(COLOURS)}."
 _STRICT = "Exit with code 1 if any operator has no counting rule."
-_ON = "Estimate time and memory on other hardware, without running: H100, or H100,T4, or all."
+_ON = (
+    "Estimate time and memory on other hardware, without running: H100, or H100,T4, or all; with --mesh H100x8, or "
+    "'H100x64 nvlink:8 ib:400G'."
+)
 _PARTIAL = "Show the report up to the layer that fails, of a PyTorch model."
 _SUGGEST = "Try every change that may mend a problem, however large the network is."
 _VARY = "Shapes and costs at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype. Repeatable."
@@ -277,6 +280,9 @@ class _Hardware(NamedTuple):
     fastest_first: bool = False
     number: int = 1
     seconds: float | None = None
+    # The option as it is given, and whether it is of a cluster, as H100x8 is.
+    on: str | None = None
+    is_cluster: bool = False
 
 
 def _find_hardware(on: str | None, seconds: float | None = None) -> _Hardware:
@@ -286,16 +292,21 @@ def _find_hardware(on: str | None, seconds: float | None = None) -> _Hardware:
         raise InputError("--measured-step needs the device that the step ran on, and how many of them: --on H100x8")
     if on is None:
         return _Hardware()
+    from fwdscope.device.links import cluster_of
     from fwdscope.device.table import UnknownAcceleratorError, accelerators_in, accelerators_of
 
     try:
-        number = accelerators_in(names[0])[1] if len(names) == 1 and names[0].lower() != "all" else 1
-        if number > 1 and seconds is None:
-            raise InputError(f"--on {on}: several devices are for the utilisation of a --measured-step; leave ×N out")
-        found = (accelerators_in(names[0])[0],) if number > 1 else accelerators_of(names)
+        if seconds is not None:
+            device, number = accelerators_in(names[0])
+            return _Hardware((device,), False, number, seconds, on)
+        if "all" in [name.lower() for name in names]:
+            return _Hardware(accelerators_of(names), True, on=on)
+        found = [cluster_of(name) for name in names]
     except UnknownAcceleratorError as error:
         raise InputError(f"--on {on}: {error}") from None
-    return _Hardware(found, "all" in [name.lower() for name in names], number, seconds)
+    devices = tuple({device.name: device for device, _ in found}.values())
+    number = max(cluster.number for _, cluster in found)
+    return _Hardware(devices, False, number, None, on, number > 1 or any(":" in name for name in names))
 
 
 def _with_batches(
@@ -317,7 +328,7 @@ def _with_batches(
         target.refuse_report(", whose sizes are fixed: --batch needs the spec")
     if isinstance(batch, int):
         return [with_batch(target, batch) for target in targets], {}
-    accelerators, _, number, _ = hardware
+    accelerators, number = hardware.accelerators, hardware.number
     if len(accelerators) != 1 or number > 1 or settings.device not in ("auto", "meta") or is_other:
         raise InputError("--batch max finds what fits into one device's memory, without a run: add --on H100")
     memory = accelerators[0].peaks("float32").memory
@@ -340,6 +351,20 @@ def _with_estimates(target: Target, report: Report, hardware: _Hardware, largest
         peaks = accelerators[0].peaks(dtype)
         found = measured_step(report, report.training, hardware.seconds, peaks, hardware.number)
         report = replace(report, measured_step=found)
+    if report.mesh is not None and hardware.on and hardware.seconds is None:
+        from fwdscope.device.links import mesh_estimates
+        from fwdscope.device.table import UnknownAcceleratorError
+
+        if hardware.fastest_first:
+            raise InputError("--on all is for one device: name the clusters of a mesh, as in --on H100x8,A100x8")
+        try:
+            return replace(report, mesh_estimates=mesh_estimates(report, report.mesh, hardware.on))
+        except UnknownAcceleratorError as error:
+            raise InputError(f"--on {hardware.on}: {error}") from None
+    if hardware.is_cluster:
+        raise InputError(
+            f"--on {hardware.on}: several devices are for a mesh (add --mesh tp=8) or a --measured-step; leave ×N out"
+        )
     if accelerators and hardware.number == 1:
         report = replace(report, estimates=tuple(estimate(report, one.peaks(dtype)) for one in accelerators))
         if len(report.estimates) == 1:

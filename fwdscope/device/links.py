@@ -9,14 +9,17 @@ from __future__ import annotations
 import csv
 import difflib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Literal, cast
 
 from fwdscope.device.table import Accelerator, UnknownAcceleratorError, accelerators_in
-from fwdscope.report.cluster import Cluster, Interconnect, Latencies
+from fwdscope.report import Report
+from fwdscope.report.cluster import Cluster, Interconnect, Latencies, MeshEstimate
+from fwdscope.report.mesh import MeshReport
+from fwdscope.report.mesh_time import mesh_estimate
+from fwdscope.report.throughput import dtype_of_products
 from fwdscope.units import exact, plural
 
 
@@ -164,6 +167,13 @@ def _network(text: str, word: str, value: str | None) -> Interconnect:
     return replace(closest, name=f"{rows[0].link.name.split()[0]} {bandwidth * 8 / 1e9:g}G", bandwidth=bandwidth)
 
 
-def clusters_of(text: str, ranks: int | None = None) -> Sequence[tuple[Accelerator, Cluster]]:
-    """The clusters of ``--on H100x8,A100x8``."""
-    return [cluster_of(one, ranks) for one in text.split(",")]
+def mesh_estimates(report: Report, mesh: MeshReport, on: str) -> tuple[MeshEstimate, ...]:
+    """The times of a report's mesh on the clusters of ``--on H100x8,A100x8``. Raises UnknownAcceleratorError."""
+    dtype, found = dtype_of_products(report), []
+    for text in on.split(","):
+        device, cluster = cluster_of(text, mesh.ranks)
+        try:
+            found.append(mesh_estimate(report, mesh, cluster, device.peaks(dtype)))
+        except ValueError as error:
+            raise ClusterError(f"{text.strip()}: {error}: write one, {_EXAMPLE}") from None
+    return tuple(found)

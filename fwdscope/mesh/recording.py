@@ -59,7 +59,7 @@ class _OfRank(_Base):
 
     def end(self, outputs: Any) -> None:
         """End a node."""
-        super().end(_locals(outputs))
+        super().end(local_tensor(outputs) if isinstance(outputs, Tensor) else _locals(outputs))
 
     def line_end(self, end: LineResult, value: Any) -> None:
         """End a line."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fwdscope import units
 from fwdscope.printable import printable
+from fwdscope.render import ranks
 from fwdscope.render.estimates import SOURCES, byte_rate
 from fwdscope.render.lines import MAX_PROSE, Line, hanging, next_steps, pad, paragraph, write
 from fwdscope.render.rows import again, described
@@ -41,6 +42,7 @@ def draw(
     blocks = (
         _head(report, width),
         _whole(report, width),
+        ranks.lines(report, width),
         _against(comparison, width),
         _layers(report, width, layers),
         notes(report.run.notes if report.run else (), width),
@@ -110,7 +112,8 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         how, other = (queued, alone) if run.repeats_are == "queued" else (alone, queued)
         text = f"forwards are {how}" + (f"; {other}: {units.seconds(run.other_latency)}" if run.other_latency else "")
         yield from _labelled("", text, width, "dim")
-    yield from _arithmetic(report, run, latency, width)
+    if not run.ranks:
+        yield from _arithmetic(report, run, latency, width)
     if report.past:
         yield from _traffic(report, run, latency, width)
         yield from _labelled("cache", "  ·  ".join(kept(report)), width)
@@ -145,6 +148,7 @@ def _latency_words(latency: Latency, report: Report) -> list[str]:
         words = [f"{units.seconds(latency.median)} median", spread]
         words += [f"p90 {units.seconds(latency.p90)}", f"p99 {units.seconds(latency.p99)}"]
     number, unit = items(report)
+    number = number and number * (report.mesh.batches if report.mesh else 1)
     words += [f"{units.count(number / latency.median)} {unit}/s"] if number else []
     if number and unit == "tokens" and (users := sequences(report)) > 1:
         words.append(f"{units.count(number / users / latency.median)} a user")

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "reduce", "send"]
+from fwdscope.report.mesh import CollectiveKind, Direction
+
 # A share of the bandwidth that NCCL's protocols LL, LL128 and Simple use; LL in all-reduces and between nodes.
 _SHARES, _LL_ADDING = (1 / 3, 0.92, 1.0), 1 / 4
 # A tree's share of a ring's bandwidth, and seconds of an all-reduce inside a switch (NVLS).
@@ -94,6 +95,50 @@ class CollectiveTime:
     seconds: float
     algorithm: Literal["ring", "tree", "switch", "direct"]
     link: str
+
+
+@dataclass(frozen=True)
+class CollectiveCost:
+    """The collectives of one kind over one dimension in one direction, of a rank in a step."""
+
+    kind: CollectiveKind
+    dimension: str
+    direction: Direction
+    times: int
+    nbytes: int
+    # Of all: at least, about, and what of that is waited for.
+    least: float
+    seconds: float
+    exposed: float
+    # Of the one that takes longest.
+    algorithm: str
+    link: str
+
+
+@dataclass(frozen=True)
+class MeshEstimate:
+    """The time of a forward or a training step on a cluster."""
+
+    cluster: Cluster
+    # The dtype that matrix products run in.
+    dtype: str
+    # At least, if all communication hides behind work or all work behind communication; and about, run eagerly. None
+    # if the peak is not known.
+    least: float | None
+    seconds: float | None
+    # Of it what a rank computes, waits for collectives, and waits for other stages.
+    compute_seconds: float | None
+    exposed_seconds: float
+    bubble_seconds: float
+    # ``compute``, ``memory``, ``launches``, ``stages``, or the collectives that are waited for most: ``tp all-reduce``.
+    bound: str
+    # Tokens or samples a second of all ranks.
+    rate: float | None
+    # Bytes that a rank needs at the peak, those of a device, and whether they are enough.
+    needed: int
+    memory: int | None
+    fits: bool | None
+    collectives: tuple[CollectiveCost, ...]
 
 
 def group_of(sizes: Sequence[int], dimension: int, node: int) -> RankGroup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ from fwdscope.report.value import lean
 
 CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send"]
 Direction = Literal["forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
 # The share of its bytes that a rank of n sends in a ring: Thakur, Rabenseifner and Gropp 2005; so nccl-tests.
 _SENT = {"all-reduce": 2, "all-gather": 1, "reduce-scatter": 1, "all-to-all": 1}
@@ -108,10 +110,12 @@ class MeshReport:
     @property
     def ranks(self) -> int:
         """The number of all ranks."""
-        number = 1
-        for one in self.dimensions:
-            number *= one.size
-        return number
+        return math.prod(one.size for one in self.dimensions)
+
+    @property
+    def batches(self) -> int:
+        """How many ranks have a batch of their own."""
+        return math.prod(one.size for one in self.dimensions if one.name in ("dp", "fsdp", "ep"))
 
     @property
     def text(self) -> str:

@@ -30,8 +30,10 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from fwdscope.display import Paged, drawn
 from fwdscope.errors import InputError
 from fwdscope.limits import at_most, limit
+from fwdscope.report.cluster import MeshEstimate
 from fwdscope.report.mesh import MeshReport, RowShare
 from fwdscope.report.pictures import Strip
+from fwdscope.report.ranks import RankRun
 from fwdscope.report.training import PHASES, Backward, PhaseName, TrainingStep
 from fwdscope.report.value import Value, lean
 from fwdscope.units import byte_size
@@ -448,6 +450,8 @@ class Run:
     notes: tuple[str, ...] = ()
     # The 10th percentile of each process, if several measured it one after the other; ``latency`` has all their times.
     processes: tuple[Seconds, ...] = ()
+    # If several ranks measured it together, what each found; ``latency`` is that of the slowest of each repeat.
+    ranks: tuple[RankRun, ...] = lean(())
     # Of CUDA devices: what float32 is computed in TF32, and whether cuDNN tries its algorithms.
     tf32: Tf32 | None = None
     cudnn_benchmark: bool | None = None
@@ -599,6 +603,8 @@ class Report(Paged):
     strips: tuple[Strip, ...] = ()
     # What one rank has of it, if it was counted on a mesh of devices.
     mesh: MeshReport | None = lean(None)  # noqa: RUF009 - None is immutable
+    # Its times there on clusters that are not here.
+    mesh_estimates: tuple[MeshEstimate, ...] = lean(())
     convention: str = CONVENTION
     # The dtype that products run in for the estimates, ``float8`` or ``int8``, if it is another than ``dtype``.
     products: str | None = lean(None)

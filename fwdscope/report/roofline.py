@@ -146,9 +146,14 @@ def _works(report: Report, peaks: Peaks) -> dict[PhaseName, list[_Work]]:
 
 def is_launch_bound(report: Report, peaks: Peaks) -> bool:
     """Whether launching all kernels takes longer than running them: they queue, so that only the whole decides."""
+    return launch_slack(report, peaks) > 0
+
+
+def launch_slack(report: Report, peaks: Peaks) -> float:
+    """The seconds by which launching all kernels takes longer than running them; 0 if it does not, or is not known."""
     works = [one for works in _works(report, peaks).values() for one in works]
     run = _sum([one.reached(peaks) for one in works])
-    return run is not None and (_sum([one.launched(peaks) for one in works]) or 0.0) > run
+    return max(0.0, (_sum([one.launched(peaks) for one in works]) or 0.0) - run) if run is not None else 0.0
 
 
 def _eager(report: Report, peaks: Peaks) -> Callable[[_Work, Peaks], float | None]:

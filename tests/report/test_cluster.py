@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fwdscope.device.links import cluster_of
-from fwdscope.report.cluster import Cluster, CollectiveKind, Interconnect, RankGroup, collective_time, group_of
+from fwdscope.report.cluster import Cluster, Interconnect, RankGroup, collective_time, group_of
+from fwdscope.report.mesh import CollectiveKind
 
 # 100 GB/s within a node of 4 and 10 GB/s from each device to other nodes, all of it reached; a step takes 1 µs within a
 # node and 10 µs between nodes.

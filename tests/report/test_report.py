@@ -38,7 +38,9 @@ from fwdscope.report import (
     multiplicities,
     parents,
 )
+from fwdscope.report.cluster import Cluster, CollectiveCost, Interconnect, MeshEstimate
 from fwdscope.report.mesh import Collective, MeshDimension, MeshReport, RankFigures, RowShare
+from fwdscope.report.ranks import RankRun, Traffic
 from fwdscope.report.report import MeasuredStep
 from fwdscope.report.training import PHASES
 from fwdscope.report.value import Element, Equation, Grid, GridRow, KeptValue, Subtotal, TableRow, ValueStep, ValueTable
@@ -66,6 +68,10 @@ _peaks = st.builds(Peaks, _texts, _texts, _amounts, _amounts, _maybe, st.sampled
 _nonfinite = st.builds(
     NonFinite, _texts, _texts, _maybe, _counts, _counts, _tuples(_stats), _tuples(_texts), _tuples(_stats)
 )
+_ranks = st.builds(
+    RankRun, _counts, _texts, _texts, _tuples(st.floats(1e-30, 1e29)), *[st.floats(1e-30, 1e29)] * 3, _unknown, _counts,
+    _tuples(st.builds(Traffic, st.just("send"), _texts, _counts, _counts)),
+)  # fmt: skip
 _runs = st.builds(
     Run,
     device=_texts,
@@ -87,6 +93,7 @@ _runs = st.builds(
     notes=_tuples(_texts),
     clock_noise=st.one_of(st.none(), _amounts),
     processes=_tuples(st.floats(1e-30, 1e29)),
+    ranks=_tuples(_ranks),
     tf32=st.sampled_from([None, "on", "products", "convolutions", "off"]),
     cudnn_benchmark=st.sampled_from([None, True, False]),
     repeats_are=st.sampled_from(["queued", "alone"]),
@@ -225,6 +232,22 @@ _meshes = st.builds(
     MeshReport, _tuples(st.builds(MeshDimension, _texts, _counts)), _texts,
     st.builds(RankFigures, *[_counts] * 9, *[_unknown] * 4), _counts, _counts, _tuples(_collectives), _tuples(_texts),
 )  # fmt: skip
+_latencies_of_links = _tuples(st.one_of(st.none(), st.floats(1e-30, 1e29)))
+_links = st.one_of(
+    st.none(),
+    st.builds(
+        Interconnect, _texts, st.floats(1, 1e29), st.sampled_from(["switch", "torus"]), st.floats(0.1, 1),
+        *[_latencies_of_links] * 3,
+    ),
+)  # fmt: skip
+_mesh_estimates = st.builds(
+    MeshEstimate, st.builds(Cluster, _texts, _counts, _counts, _links, _links), _texts, *[_amounts] * 3,
+    *[st.floats(1e-30, 1e29)] * 2, _texts, _amounts, _counts, _unknown, st.one_of(st.none(), st.booleans()),
+    _tuples(st.builds(
+        CollectiveCost, st.just("send"), _texts, st.just("forward"), *[_counts] * 2, *[st.floats(1e-30, 1e29)] * 3,
+        *[_texts] * 2,
+    )),
+)  # fmt: skip
 _reports = st.builds(
     Report,
     name=_texts,
@@ -252,6 +275,7 @@ _reports = st.builds(
     training=st.one_of(st.none(), _steps),
     strips=_tuples(_strips),
     mesh=st.one_of(st.none(), _meshes),
+    mesh_estimates=_tuples(_mesh_estimates),
     convention=_texts,
     products=st.one_of(st.none(), _texts),
 )

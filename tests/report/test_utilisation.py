@@ -160,7 +160,10 @@ def test_the_command_says_both_utilisations() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--training", "--on", "H100x8"], "--on H100x8: several devices are for the utilisation of a --measured-step"),
+        (
+            ["--training", "--on", "H100x8"],
+            "--on H100x8: several devices are for a mesh (add --mesh tp=8) or a --measured-step",
+        ),
         (["--measured-step", "1s", "--on", "H100"], "--measured-step is of a training step: add --training"),
         (["--training", "--measured-step", "1s"], "needs the device that the step ran on"),
         (["--training", "--measured-step", "1s", "--on", "H100,T4"], "needs the device that the step ran on"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwdscope import disk, inspection
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from fwdscope.commands.bench.measuring import Measured
     from fwdscope.commands.bench.workload import Workload
     from fwdscope.report.versus import Versus
+    from fwdscope.run.ranks import RankPlace
     from fwdscope.run.subject import Subject
 
 
@@ -125,6 +128,41 @@ def run_benchmark(request: BenchRequest) -> Measured:
     request = _with_dtype(request)
     subject = inspection.make_subject(request.target)
     return request.target.run_user_code(lambda: measure(subject, request.settings))
+
+
+def run_on_ranks(request: BenchRequest, place: RankPlace | None, options: str) -> Report | None:
+    """Measure a target on all ranks of its mesh, on each of which this is called; the report on the first, else None.
+
+    ``options`` are what all ranks must have been given. Raises InputError where they differ.
+    """
+    from fwdscope.commands.bench.ranks import bench_ranks
+    from fwdscope.device.local import find
+    from fwdscope.language.plan_parser import read_plan
+    from fwdscope.language.problems import Source
+    from fwdscope.mesh.inspection import with_mesh
+    from fwdscope.run.choose import find_device
+    from fwdscope.run.ranks import process_group
+
+    request = _with_dtype(request)
+    target, settings, _ = request
+    subject = inspection.make_subject(target)
+    if settings.dtype not in ("float32", subject.dtype):
+        subject = subject.cast(settings.dtype)
+    spec = None if target.is_module else target.load_spec()[0].spec
+    mesh, plan = target.mesh, target.plan or "auto"
+    if spec is not None:
+        mesh, plan = mesh or spec.mesh, target.plan or spec.shard or "auto"
+    assert mesh is not None  # `on_mesh` has refused
+    report = with_mesh(subject, subject.report(), mesh, plan)
+    assert report.mesh is not None
+    sharding = read_plan(Source("", f"shard:\n{indent(report.mesh.plan, '  ')}\n")), mesh
+    device = find_device(settings.device)
+    content = hashlib.sha256(repr((target.content, report.spec, report.totals, report.mesh)).encode()).hexdigest()[:12]
+    with process_group(place, dict(mesh.sizes), device.kind, {"options": options, "network": content}) as devices:
+        if device.kind == "cuda":
+            device = find("cuda")
+        found = target.run_user_code(lambda: bench_ranks(subject, report, device, settings, sharding, devices))
+        return found if devices.get_rank() == 0 else None
 
 
 def second_of(request: BenchRequest, target: Target, values: Sequence[tuple[str, str]]) -> BenchRequest:

@@ -1,0 +1,111 @@
+"""Real gloo ranks: what the fake world predicts is what they count, and they end together."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paths import ROOT
+from real_ranks import Case, cases
+
+from fwdscope.report import Report
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the ranks are forked")
+_CASES = list(cases())
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What 2 and then 4 ranks found, forked once for all tests of all workers."""
+    found = tmp_path_factory.getbasetemp().parent / "real-ranks"
+    try:
+        found.mkdir()
+    except FileExistsError:
+        until = time.monotonic() + 120
+        while not (found / "code").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+    else:
+        program = ROOT / "tests" / "support" / "real_ranks.py"
+        done = subprocess.run([sys.executable, str(program), str(found)], capture_output=True, text=True, check=False)
+        (found / "err").write_text(done.stderr[-4000:])
+        (found / "code").write_text(str(done.returncode))
+    assert (found / "code").read_text() == "0", (found / "err").read_text()
+    return found
+
+
+@pytest.fixture(scope="session")
+def found(folder: Path) -> Any:
+    return json.loads((folder / "found.json").read_text())
+
+
+def _name(case: Case) -> str:
+    return f"{case.spec}-{case.mesh}{'-sequence' * (': sequence' in case.shard)}"
+
+
+@pytest.mark.parametrize("number", range(len(_CASES)), ids=list(map(_name, _CASES)))
+def test_real_ranks_hold_compute_and_send_what_is_predicted(found: Any, number: int) -> None:
+    case, one = _CASES[number], found["cases"][number]
+    for rank in one["ranks"]:
+        # torch's flop_counter, and the tensors of the collectives that this process took part in.
+        assert rank["macs"] == one["predicted"]["macs"]
+        assert rank["traffic"] == one["predicted"]["traffic"]
+        assert rank["far"] < 1e-5
+    # The heaviest rank is the first: what does not divide is rounded up there.
+    assert one["ranks"][0]["params"] == one["predicted"]["params"]
+    assert len(one["ranks"]) == case.ranks
+
+
+def test_llama_over_four_ranks_is_a_closed_form(found: Any) -> None:
+    # 2 blocks of d = 16, d_ff = 32, 4 heads of 4 over tp=4: q, k, v, o of 16 · 16 and three of 16 · 32 in quarters, two
+    # norms of 16; a table of 64 · 16, a norm, and a quarter of the head's 64 · 16.
+    number = next(n for n, case in enumerate(_CASES) if case.mesh == "tp=4")
+    block = (4 * 16 * 16 + 3 * 16 * 32) // 4 + 2 * 16
+    rank = found["cases"][number]["ranks"][0]
+    assert rank["params"] == 2 * block + 64 * 16 + 16 + 64 * 16 // 4
+    # Two all-reduces a block of 8 · 16 float32.
+    assert rank["traffic"] == [["all-reduce", "tp", 4, 4 * 8 * 16 * 4]]
+
+
+def test_a_benchmark_on_ranks_has_the_times_of_each_and_the_traffic(found: Any, folder: Path) -> None:
+    ended = found["ended"]["bench"]
+    assert ended["codes"] == [0, 0], ended["err"]
+    assert ended["out"] == ["", ""]  # it went to the file
+    report = Report.loads((folder / "bench.json").read_text())
+    assert report.run is not None
+    assert report.mesh is not None
+    first, second = report.run.ranks
+    assert (first.rank, second.rank, report.mesh.text) == (0, 1, "tp=2")
+    # Three repeats on each, of each of which the whole is the slowest.
+    assert report.run.latency is not None
+    assert report.run.latency.times == tuple(map(max, first.times, second.times))
+    for rank in (first, second):
+        # One all-reduce of 4 · 10 float32.
+        assert [(one.kind, one.dimension, one.calls, one.nbytes) for one in rank.traffic] == [
+            ("all-reduce", "tp", 1, 160)
+        ]
+        assert rank.collective_seconds > 0
+        assert 0 <= rank.hidden_seconds <= rank.collective_seconds
+        # Half of (20 + 1) · 256 and of 256 · 10, and 10 biases.
+        assert rank.params == (21 * 256 + 256 * 10) // 2 + 10
+
+
+def test_a_rank_that_fails_ends_all_with_its_message_and_code(found: Any) -> None:
+    ended = found["ended"]["breaks"]
+    assert ended["codes"] == [2, 2]
+    assert ended["seconds"] < 10
+    assert ended["err"][0] == ""
+    assert ended["err"][1].startswith("rank 1 of 2 failed, so all end:\nerror: breaks:make cannot run on these inputs")
+    assert "the second rank breaks" in ended["err"][1]
+
+
+def test_ranks_that_were_given_different_networks_are_refused(found: Any) -> None:
+    ended = found["ended"]["disagree"]
+    assert ended["codes"] == [2, 2]
+    (message,) = filter(None, ended["err"])
+    assert "ranks 0 and 1 do not agree on the options: " in message
+    assert "--set B=4 and " in message

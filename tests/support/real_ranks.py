@@ -1,0 +1,270 @@
+"""Real gloo ranks for the tests: one program that forks 2 of them and then 4, which run all cases.
+
+Each case is a small network on a mesh. Every rank runs it sharded, and counts what it holds, the products that it
+computes (by torch's own formulas) and what it communicates, and how far the outputs are from those of the whole. Beside
+them stands what the fake world of one process predicts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SECONDS = 60
+_SMALL = {"vocab": 64, "T": 8, "d": 16, "depth": 2, "heads": 4}
+_GQA = {**_SMALL, "kv_heads": 4, "head_dim": 4, "d_ff": 32}
+_PATCHES = {"image_size": 8, "patch": 4, "d": 16, "n_heads": 4, "depth": 2, "classes": 8}
+_BLOCK = "model.layers.*"
+_LLAMA = """
+  model.layers.*.self_attn.q_proj: colwise
+  model.layers.*.self_attn.k_proj: colwise
+  model.layers.*.self_attn.v_proj: colwise
+  model.layers.*.self_attn.o_proj: rowwise
+  model.layers.*.mlp.gate_proj: colwise
+  model.layers.*.mlp.up_proj: colwise
+  model.layers.*.mlp.down_proj: rowwise
+  lm_head: colwise
+"""
+_SEQUENCE = """
+  model.layers.*.input_layernorm: sequence
+  model.layers.*.post_attention_layernorm: sequence
+  model.norm: sequence
+"""
+_GPT2 = """
+  h.*.attn.c_attn: colwise 3
+  h.*.attn.c_proj: rowwise
+  h.*.mlp.c_fc: colwise
+  h.*.mlp.c_proj: rowwise
+"""
+_VIT = """
+  encoder.layers.*.mlp.0: colwise
+  encoder.layers.*.mlp.3: rowwise
+"""
+_MLP = """
+  net.hidden.fc: colwise
+  net.out: rowwise
+"""
+_MOE = "\n".join(line for line in _LLAMA.splitlines() if "mlp" not in line)
+
+
+class Case(NamedTuple):
+    """A network on a mesh: a spec that ships, its vars, and the plan."""
+
+    spec: str
+    sets: dict[str, int]
+    mesh: str
+    shard: str = ""
+    fsdp: str = ""
+
+    @property
+    def ranks(self) -> int:
+        """The ranks of the mesh."""
+        product = 1
+        for piece in self.mesh.split(","):
+            product *= int(piece.partition("=")[2])
+        return product
+
+
+_NETWORKS: dict[str, tuple[dict[str, int], str, str]] = {
+    "llama3_8b": (_GQA, _LLAMA, _BLOCK),
+    "gpt2": ({**_SMALL, "context": 8}, _GPT2, "h.*"),
+    "vit_b_16": (_PATCHES, _VIT, "encoder.layers.*"),
+    "mixtral_8x7b": ({**_GQA, "experts": 4}, _MOE, _BLOCK),
+    "mlp_blocks": ({"B": 4}, _MLP, "net.hidden"),
+}
+
+
+def cases() -> Iterator[Case]:
+    """Each network over tp, fsdp, hsdp, and fsdp × tp; and split by positions, where it has a sequence."""
+    for spec, (sets, shard, fsdp) in _NETWORKS.items():
+        yield Case(spec, sets, "tp=2", shard)
+        yield Case(spec, sets, "fsdp=2", "", fsdp)
+        yield Case(spec, sets, "dp=2,fsdp=2", "", fsdp)
+        yield Case(spec, sets, "fsdp=2,tp=2", shard, fsdp)
+    yield Case("llama3_8b", _GQA, "tp=2", _LLAMA + _SEQUENCE)
+    yield Case("llama3_8b", _GQA, "tp=4", _LLAMA)
+
+
+# A module that fails on the second rank, on a device.
+BREAKS = """
+import os
+import torch
+
+class Breaks(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = torch.nn.Linear(4, 8), torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        if x.device.type == "cpu" and os.environ["RANK"] == "1":
+            raise ValueError("the second rank breaks")
+        return self.down(self.up(x).relu())
+
+def make():
+    return Breaks()
+"""
+_BREAKS_PLAN = "shard:\n  up: colwise\n  down: rowwise\n"
+
+
+def main(folder: Path) -> None:
+    """Run everything, and write ``found.json`` into a folder."""
+    import torch
+    import torch.distributed.fsdp
+    import torch.distributed.tensor  # once for all ranks
+
+    import fwdscope.commands.bench.ranks  # noqa: F401
+
+    torch.set_num_threads(1)
+    torch.backends.mha.set_fastpath_enabled(False)  # its products are in one operator, for which torch has no formula
+    every = list(cases())
+    for size in (2, 4):
+        mine = [(n, case) for n, case in enumerate(every) if case.ranks == size]
+        _start(folder, f"cases-{size}", size, lambda rank, mine=mine, size=size: _run_cases(folder, rank, size, mine))
+    (folder / "breaks.py").write_text(BREAKS)
+    (folder / "plan.yaml").write_text(_BREAKS_PLAN)
+    os.chdir(folder)
+    command = ["bench", "breaks:make", "--input", "x=2,4", "--mesh", "tp=2", "--shard", "plan.yaml", "--device", "cpu"]
+    quick = ["--repeats", "3", "--device", "cpu"]
+    net = ["bench", "mlp_blocks", "--mesh", "tp=2", "--shard", "net.yaml", *quick]
+    (folder / "net.yaml").write_text(f"shard:{_MLP}")
+    ended = {
+        "breaks": _start(folder, "breaks", 2, lambda _: _run_command(command)),
+        "disagree": _start(folder, "disagree", 2, lambda rank: _run_command([*net, "--set", f"B={4 + rank}"])),
+        "bench": _start(folder, "bench", 2, lambda _: _run_command([*net, "--set", "B=4", "-o", "bench.json"])),
+    }
+    found = []
+    for n, case in enumerate(every):
+        measured = [json.loads((folder / f"{n}-{rank}.json").read_text()) for rank in range(case.ranks)]
+        found.append({"ranks": measured, "predicted": _predict(case)})
+    (folder / "found.json").write_text(json.dumps({"cases": found, "ended": ended}))
+
+
+def _start(folder: Path, name: str, size: int, run: Callable[[int], None]) -> dict[str, Any]:
+    """Fork ranks and wait for all: their exit codes, what they wrote, the seconds from the first end to the last."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    children = {}
+    for rank in range(size):
+        child = os.fork()
+        if not child:
+            try:
+                signal.alarm(SECONDS)
+                os.environ |= {
+                    "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
+                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCH_CPP_LOG_LEVEL": "ERROR",
+                }  # fmt: skip
+                for stream in (1, 2):
+                    file = os.open(folder / f"{name}-{rank}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                    os.dup2(file, stream)
+                run(rank)
+                sys.stdout.flush()
+                os._exit(0)
+            except SystemExit as stop:
+                sys.stdout.flush()
+                os._exit(int(stop.code or 0))
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(99)
+        children[child] = rank
+    codes, ended = [0] * size, []
+    while children:
+        child, status = os.wait()
+        codes[children.pop(child)] = os.waitstatus_to_exitcode(status)
+        ended.append(time.monotonic())
+    texts = [[(folder / f"{name}-{rank}.{stream}").read_text() for stream in (1, 2)] for rank in range(size)]
+    if name.startswith("cases") and any(codes):
+        raise RuntimeError(f"{name}: {codes}\n" + "\n".join(err for _, err in texts))
+    return {
+        "codes": codes,
+        "out": [out for out, _ in texts],
+        "err": [err for _, err in texts],
+        "seconds": ended[-1] - ended[0],
+    }
+
+
+def _run_command(arguments: list[str]) -> None:
+    sys.argv = ["fwdscope", *arguments]
+    from fwdscope.cli import run
+
+    raise SystemExit(run())
+
+
+def _subject(case: Case) -> tuple[Any, Any, Any]:
+    from fwdscope import inspection
+    from fwdscope.cli.options import target_of
+    from fwdscope.language.plan import Mesh
+    from fwdscope.language.plan_parser import read_plan
+    from fwdscope.language.problems import Source
+
+    sets = [f"{name}={value}" for name, value in case.sets.items()]
+    fsdp = f'\n  fsdp: ["{case.fsdp}"]' if case.fsdp else ""
+    plan = read_plan(Source("plan.yaml", f"shard:{case.shard}{fsdp}\n"))
+    return (
+        inspection.make_subject(target_of(case.spec, sets, None, "float32", False, None, None)),
+        Mesh.parse(case.mesh),
+        plan,
+    )
+
+
+def _run_cases(folder: Path, rank: int, size: int, mine: list[tuple[int, Case]]) -> None:
+    from fwdscope.run.ranks import RankSession, find_place, process_group
+
+    place = find_place()
+    assert place is not None
+    session = RankSession(place)
+    for n, case in mine:
+        subject, mesh, plan = _subject(case)
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(n + 1)
+        with process_group(place, dict(mesh.sizes), "cpu", {"case": str(n)}) as devices:
+            found = _measure(subject, mesh, plan, devices)
+        (folder / f"{n}-{rank}.json").write_text(json.dumps(found))
+    session.end(0)
+
+
+def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]:
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, parameters_held, run_forward, whole
+
+    with subject.placed(torch.device("cpu"), 0, {}, True) as call, sdpa_kernel(SDPBackend.MATH):
+        module, args, kwargs = call
+        with torch.no_grad():
+            before = [one.clone() for one in whole(module(*args, **kwargs))]
+            with on_ranks(module, plan, mesh, devices):
+                run_forward(module, args, kwargs)  # DTensor runs the first call of an operator on whole tensors too
+                with CollectiveCounter(devices) as counter:
+                    outputs = run_forward(module, args, kwargs)
+                held = parameters_held(module)
+                after = whole(module(*args, **kwargs))
+    far = max(float((one - other).abs().max()) for one, other in zip(after, before, strict=True))
+    traffic = [[one.kind, one.dimension, one.calls, one.nbytes] for one in counter.traffic]
+    return {"params": held, "macs": counter.product_flops // 2, "traffic": traffic, "far": far,
+            "outputs": len(outputs)}  # fmt: skip
+
+
+def _predict(case: Case) -> dict[str, Any]:
+    from fwdscope.mesh.inspection import with_mesh
+    from fwdscope.report.ranks import traffic_of
+
+    subject, mesh, plan = _subject(case)
+    found = with_mesh(subject, subject.report(), mesh, plan).mesh
+    assert found is not None
+    traffic = [[one.kind, one.dimension, one.calls, one.nbytes] for one in traffic_of(found.collectives)]
+    return {"params": found.rank.params, "macs": found.rank.macs, "traffic": traffic}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
