@@ -255,6 +255,7 @@ def explain(
     weights_dtype: str | None = None,
     kv_dtype: str | None = None,
     training: bool | Mapping[str, Any] = False,
+    formulas: bool = False,
     **keywords: Any,
 ) -> Explanation | ValueExplanation:
     """Explain how a layer's shape, parameters and costs are computed: formulas with the numbers put in.
@@ -266,6 +267,8 @@ def explain(
     that went in gave it, step by step. The network runs once on ``device``, the CPU by default, with the weights and
     inputs that :func:`inspect` makes from ``seed`` or loads from ``weights``; a module has its own. Without ``value``,
     ``past``, ``weights_dtype``, ``kv_dtype`` and ``training`` are as for :func:`inspect`.
+
+    ``formulas=True`` gives a layer's figures in the vars of a spec too, as ``.formulas``.
 
     Raises LookupError with the nearest paths if there is no such layer, otherwise as :func:`inspect` does.
     """
@@ -290,7 +293,12 @@ def explain(
     if value is None:
         trace = subject.trace_every_copy()
         found = explain_layer(trace, layer)
-        return as_stored(found, trace, layer, stored) if any(stored) else found
+        found = as_stored(found, trace, layer, stored) if any(stored) else found
+        if formulas and isinstance(target, str | os.PathLike):
+            from fwdscope.commands.scale import with_formulas
+
+            found = with_formulas(given, found, None)
+        return found
     from fwdscope.run.explain import explain_value
     from fwdscope.settings import DeviceSettings
 
@@ -361,17 +369,23 @@ def scale(
     arguments: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     past: int = 0,
+    training: bool | Mapping[str, Any] = False,
 ) -> Scaling:
     """The costs of a network as exact formulas in its vars, the first of its whole numbers if no ``names`` are given.
 
     ``growth = fwdscope.scale("gpt2", ["T", "d", "depth"])``: ``growth["macs"]`` is a formula, which prints, adds, and
     evaluates at numbers or NumPy arrays, ``growth["macs"](T=1024, d=768, depth=12)``; ``growth(d=1600)`` are all
     figures there, other vars as they are. ``growth.ranges`` say which values formulas were checked for, and
-    ``growth.figures["macs"].broken`` in which vars there is none. Raises as :func:`inspect` does.
+    ``growth.figures["macs"].broken`` in which vars there is none. ``training`` and what is raised are as
+    for :func:`inspect`.
     """
     from fwdscope.commands.scale import grow
+    from fwdscope.settings import TrainingSettings
 
-    return grow(_target(target, (), {}, variables, arguments, dtype)._replace(past=past), names)
+    step = TrainingSettings.of(training) if training is not False else None
+    if step is not None and past:
+        raise InputError("a training step has no earlier positions (past)")
+    return grow(_target(target, (), {}, variables, arguments, dtype)._replace(past=past), names, training=step)
 
 
 def record() -> Recorded:

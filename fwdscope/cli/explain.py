@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _LAYER = "The path of a layer, as in the report (layer1.0.conv2), or a line of the spec (:17)."
 _VALUE = "Explain one number of the output, by its indices: 0,3,5,5. The network runs once, on the CPU by default."
+_FORMULAS = "Show figures as formulas in the spec's vars. Default: where that takes about a second."
 _OF = "Which output of the layer --value is in: 1 is the second."
 
 
@@ -72,6 +73,7 @@ def explain(
     seed: Seed = 0,
     weights: WeightsFile = None,
     weights_partial: WeightsPartial = False,
+    formulas: Annotated[bool | None, typer.Option("--formulas/--no-formulas", help=_FORMULAS)] = None,
     output: Output = None,
     as_json: AsJson = False,
     allow_import: AllowImport = False,
@@ -116,10 +118,14 @@ def explain(
                 else:
                     from fwdscope.commands.explain.arithmetic import as_stored
                     from fwdscope.commands.explain.arithmetic import explain as explain_layer
+                    from fwdscope.commands.scale import QUICK, with_formulas
 
                     trace = subject.trace_every_copy()
                     explanation = explain_layer(trace, layer)
                     explanation = as_stored(explanation, trace, layer, stored) if any(stored) else explanation
+                    if formulas is not False:
+                        most = None if formulas else QUICK
+                        explanation = with_formulas(inspected, explanation, most, report_progress)
             except LookupError as error:
                 raise InputError(str(error.args[0])) from None
         if value is not None:
@@ -131,10 +137,13 @@ def explain(
         if form == "json":
             put(explanation.dumps(), output)
             return
+        from fwdscope.commands.scale import chosen_vars
         from fwdscope.render.explanation import draw
 
         width, color = terminal_of()
-        put(draw(explanation, width, color and output is None), output)
+        is_slow = formulas is None and bool(chosen_vars(inspected, ())) and not explanation.formulas
+        hint = "add --formulas for the figures in the spec's vars" * is_slow
+        put(draw(explanation, width, color and output is None, hint), output)
 
     boundary(command, limit)
 

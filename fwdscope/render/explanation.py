@@ -23,9 +23,10 @@ _MOST_TERMS = 4
 _LEAST = 10
 
 
-def draw(explanation: Explanation, width: int, color: bool) -> str:
-    """Draw an explanation at a width, with ANSI colours if ``color`` is set."""
-    return write(lines_of(explanation, max(width, 40)), color, COLOURS)
+def draw(explanation: Explanation, width: int, color: bool, hint: str = "") -> str:
+    """Draw an explanation at a width, with ANSI colours if ``color`` is set, and a hint below it."""
+    below: list[Line] = [(), ((hint, "dim"),)] if hint else []
+    return write([*lines_of(explanation, max(width, 40)), *below], color, COLOURS)
 
 
 def lines_of(explanation: Explanation, width: int) -> list[Line]:
@@ -278,17 +279,21 @@ def _totals(one: Explanation, width: int) -> Iterator[Line]:
     moved = one.bytes_read + one.bytes_written
     field = " × ".join(map(exact, one.receptive_field or ()))
     calls = f"{exact(one.calls)}; explained is one of them. All together:" if one.calls != 1 else ""
+    known = {formula.figure: f" = {formula.text}" for formula in one.formulas}
+    moves = f"{least}{exact(one.bytes_read)} read{known.get('bytes_read', '')}", f"{exact(one.bytes_written)} written"
     rows = [
-        ("parameters", exact(one.params)),
-        ("MACs", f"{least}{exact(one.macs)}"),
-        ("FLOPs", f"{least}{exact(one.flops)}"),
-        ("bytes", f"{least}{exact(one.bytes_read)} read, {exact(one.bytes_written)} written"),
+        ("parameters", exact(one.params) + known.get("params", "")),
+        ("MACs", f"{least}{exact(one.macs)}{known.get('macs', '')}"),
+        ("FLOPs", f"{least}{exact(one.flops)}{known.get('flops', '')}"),
+        ("bytes", moves[0] if known else ", ".join(moves)),
+        ("", moves[1] + known.get("bytes_written", "") if known else ""),
         ("intensity", f"{one.flops / moved:.3g} FLOPs a byte" if moved else ""),
         ("output", f"{exact(one.output_bytes)} bytes, {byte_size(one.output_bytes)}"),
         *backward_facts(one.backward, one.macs),
         ("receptive field", f"{field} of the input, for each output" if field else ""),
         ("calls", f"{calls} {exact(one.macs_of_calls)} MACs, {exact(one.flops_of_calls)} FLOPs" if calls else ""),
         ("not counted", ", ".join(one.uncounted)),
+        ("formulas for", "; ".join(one.checked)),
     ]
     shown = [(name, text) for name, text in rows if text]
     column = max(len(name) for name, _ in shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
-from fwdscope.commands.scale import BYTES, OffBy, ScaledFigure, ScaledRow, Scaling, VarRange, steps_text
+from fwdscope.commands.scale import BYTES, OffBy, ScaledFigure, ScaledRow, Scaling, range_text
 from fwdscope.polynomial import Maximum
 from fwdscope.printable import printable
 from fwdscope.render.bench import wrapped, write_blocks
@@ -272,12 +272,6 @@ def _none(growth: Scaling, width: int) -> Iterator[Line]:
         if len(worst.values) > 3:
             yield ()
             yield from _draw_points(one, var, worst.values, width)
-
-
-def range_text(one: VarRange) -> str:
-    """For which values of a var the formulas were checked."""
-    ends = f"{one.name} from {one.low:,} to {one.high:,}"
-    return steps_text(one) if one.listed else ends if one.step == 1 else f"{ends}, {steps_text(one)}"
 
 
 def checked_text(growth: Scaling) -> str:

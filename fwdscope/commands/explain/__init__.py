@@ -4,6 +4,6 @@
 and returns an :class:`Explanation`, which is plain data. :mod:`fwdscope.render.explanation` draws it.
 """
 
-from fwdscope.commands.explain.explanation import Explanation, Weight
+from fwdscope.commands.explain.explanation import Explanation, FigureFormula, Weight
 
-__all__ = ["Explanation", "Weight"]
+__all__ = ["Explanation", "FigureFormula", "Weight"]

@@ -67,6 +67,8 @@ def explain(trace: Trace, layer: str) -> Explanation:
         note=node.note,
         weights_format=None,
         cache_format=None,
+        formulas=(),
+        checked=(),
         cached=tuple(Counter(tensor for one in node.nodes() for tensor in one.cached).items()),
         backward=_backward(node) if trace.step is not None else None,
         backward_operators=backward_costs([op for one in own for op in one.backward]),

@@ -58,6 +58,15 @@ class InnerStep:
 
 
 @dataclass(frozen=True)
+class FigureFormula:
+    """A figure of the layer in the spec's vars, for reading and as Python."""
+
+    figure: str
+    text: str
+    python: str
+
+
+@dataclass(frozen=True)
 class Explanation(InNotebook):
     """One step of the forward pass, explained. Counts are elements, sizes bytes, of one call."""
 
@@ -102,6 +111,9 @@ class Explanation(InNotebook):
     # Its backward in a training step, here and inside, and the operators of that as those of the forward.
     backward: Backward | None = None
     backward_operators: tuple[OperatorCost, ...] = ()
+    # Its figures in the spec's vars, and the values of these that they were checked for; empty if they are not known.
+    formulas: tuple[FigureFormula, ...] = ()
+    checked: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as JSON's own types."""

@@ -25,9 +25,9 @@ from fwdscope.commands.scale.growth import (
     check_varied,
     chosen_vars,
     grow,
-    steps_text,
+    range_text,
 )
-from fwdscope.commands.scale.interpolation import VarRange
+from fwdscope.commands.scale.layer import QUICK, layer_formulas, with_formulas
 from fwdscope.commands.scale.speed import Speed
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "FIGURES",
     "LAW",
     "LAW_RANGE",
+    "QUICK",
     "SHOWN",
     "TOKENS_A_PARAMETER",
     "FitRequest",
@@ -47,13 +48,14 @@ __all__ = [
     "ScaledTerm",
     "Scaling",
     "Speed",
-    "VarRange",
     "check_varied",
     "chosen_vars",
     "compute_optimal",
     "fit",
     "grow",
+    "layer_formulas",
     "parse_axes",
-    "steps_text",
+    "range_text",
     "tokens_of",
+    "with_formulas",
 ]  # fmt: skip

@@ -379,6 +379,12 @@ def steps_text(one: VarRange) -> str:
     return f"{one.name} = {rest} + multiples of {one.step:,}" if rest else f"multiples of {one.step:,}"
 
 
+def range_text(one: VarRange) -> str:
+    """For which values of a var the formulas were checked."""
+    ends = f"{one.name} from {one.low:,} to {one.high:,}"
+    return steps_text(one) if one.listed else ends if one.step == 1 else f"{ends}, {steps_text(one)}"
+
+
 def vars_of(target: Target) -> dict[str, int]:
     """The vars of a target that are whole numbers, with their values."""
     if target.is_module:

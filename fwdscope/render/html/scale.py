@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fwdscope.commands.scale import BYTES, ScaledFigure, Scaling
+from fwdscope.commands.scale import BYTES, ScaledFigure, Scaling, range_text
 from fwdscope.polynomial import Maximum
 from fwdscope.printable import printable
 from fwdscope.render import scale as drawn
@@ -58,7 +58,7 @@ def render(growth: Scaling, places: Sequence[Mapping[str, int]] = (), plots: Seq
             for row in growth.rows
             if drawn.costs_anything(row)
         ],
-        "ranges": [drawn.range_text(one) for one in growth.ranges],
+        "ranges": [range_text(one) for one in growth.ranges],
         "checked": drawn.checked_text(growth),
         "messages": [
             *({"level": "note", "text": text} for text in [*dominant, *drawn.moves(growth)]),
@@ -94,9 +94,11 @@ def _chart(growth: Scaling, one: ScaledFigure, var: str) -> dict[str, Any] | Non
     lines = [{"name": one.title, "values": [float(value) for _, value in points]}]
     off = next((off for off in one.off if off.var == var), None)
     terms = [] if off else [term for term in growth.terms(one.name) if term.formula(growth.base) > 0]
+    words = [term.words for term in terms]
     for term in terms[:_MOST_LINES] if len(terms) > 1 else ():
         values = [float(term.formula({**growth.base, var: size})) for size in sizes]
-        lines.append({"name": term.words or str(term.formula), "formula": str(term.formula), "values": values})
+        name = term.words if words.count(term.words) == 1 else ""
+        lines.append({"name": name or f"{term.words} {term.formula}".strip(), "values": values})
     about = str(one.formula) if one.formula is not None and not isinstance(one.formula, Maximum) else ""
     crossing = [text for text in growth.crossings(one.name) if f" from {var} = " in text]
     return {

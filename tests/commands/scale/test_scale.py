@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import fwdscope
 from fwdscope.cli import app
-from fwdscope.commands.scale import Scaling, grow
+from fwdscope.commands.scale import Scaling, grow, layer_formulas
 from fwdscope.errors import InputError
 from fwdscope.polynomial import Maximum, Polynomial, variable
 from fwdscope.settings import TrainingSettings
@@ -225,6 +225,30 @@ def test_the_command_takes_a_training_step() -> None:
     assert "gradients          23.1 KiB  = 16·hidden·(3·hidden + 14)" in text
     assert "training memory" in text
     assert "--training --optimizer sgd --format python" in text
+
+
+def test_a_layer_is_explained_in_the_vars_of_its_spec() -> None:
+    # Four gates of 20 in two layers on 15 rows, with the biases: as in the paper, above.
+    arguments = ["explain", "lstm", "lstm", "--formulas"]
+    text = CliRunner().invoke(app, arguments).stdout
+    assert "5,920 = 4·hidden·(hidden·(2·depth − 1) + 2·depth + d)" in text
+    assert "84,000 = 4B·T·hidden·(hidden·(2·depth − 1) + d)" in text
+    data = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    python = {one["figure"]: one["python"] for one in data["formulas"]}
+    sizes = {"B": 3, "T": 5, "d": 10, "hidden": 20, "depth": 2}
+    assert {name: eval(text, sizes) for name, text in python.items()} == {name: data[name] for name in python}
+    assert len(python) == 5
+    assert "formulas" not in CliRunner().invoke(app, [*arguments[:3], "--no-formulas"]).stdout
+
+
+def test_formulas_that_take_long_are_left_out() -> None:
+    found = layer_formulas(Target("lstm"), "lstm", 10)
+    assert found is None
+    with_copies = layer_formulas(Target("gpt2"), "h.5.attn.c_attn", None)
+    assert with_copies is not None
+    # The same row stands for all blocks; heads, the vocabulary and the number of blocks do not matter.
+    assert with_copies.formulas["params"] == 3 * d * d + 3 * d
+    assert with_copies.formulas["macs"] == 3 * B * T * d * d
 
 
 def test_the_page_has_a_chart_of_each_figure_that_a_var_changes(tmp_path: Path) -> None:
