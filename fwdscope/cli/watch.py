@@ -20,6 +20,7 @@ from fwdscope.cli.look import look_at
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED
+from fwdscope.language.problems import SpecError
 from fwdscope.printable import escaped
 from fwdscope.render import Options, view
 from fwdscope.render.lines import Line, takes_color, write
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _POLL, _SETTLED, _GONE = 0.03, 0.02, 1.0
 # Seconds after which a file with problems is shown: before that it may be half of one.
 _HALF_WRITTEN = 0.1
+
+# Lines around a problem that are shown where there is no screen, and the last column that their shapes make room for.
+_AROUND, _LAST_COLUMN = 6, 84
 
 # Identifies a state of a file; None if it is not there.
 _State = tuple[int, int, int] | None
@@ -154,7 +158,7 @@ def watch_spec(
             if saves.is_being_written():
                 saves.wait(lambda: None)
                 continue
-            body = _problems(error)
+            body = _problems(error, _other_lines(target, path, error, screen))
         else:
             before, last = last, _Saved(report, f"{datetime.now():%H:%M:%S}")
             body = _report(before, last, draw, options, screen)
@@ -214,8 +218,39 @@ def _wait(saves: Saves, screen: Screen, draw_again: Callable[[], str]) -> None:
     saves.wait(redraw)
 
 
-def _problems(error: InputError) -> Callable[[], str]:
-    return lambda: "\n" + draw_error(error, terminal_of()[1]) + "\n"
+def _problems(error: InputError, others: Sequence[Line] = ()) -> Callable[[], str]:
+    return lambda: "\n" + draw_error(error, terminal_of()[1]) + "\n" + write(others, terminal_of()[1]) * bool(others)
+
+
+def _other_lines(target: Target, path: Path, error: InputError, screen: Screen) -> list[Line]:
+    """The lines around the first problem of a spec with the shapes of those that are right, as an editor shows them.
+
+    None before torch is loaded, which problems do not wait for.
+    """
+    if not isinstance(error, SpecError) or target.variables or target.inputs or "torch" not in sys.modules:
+        return []
+    from fwdscope.editor import Document
+    from fwdscope.editor.shapes import LiveBuild
+    from fwdscope.language.source import read
+
+    document = Document(read(path, target.text).text, target.text, target.allow_import)
+    source = document.source
+    shapes = {source.place(span.end)[0]: text for span, (text, _) in LiveBuild(document).shapes({}).items()}
+    wrong = {problem.line for problem in error.problems if problem.source.name == source.name}
+    if not shapes or not wrong:
+        return []
+    room = _AROUND if screen.lines is None else max((screen.lines - str(error).count("\n") - _AROUND) // 2, 2)
+    first = max(min(wrong) - room, 1)
+    shown = range(first, min(min(wrong) + room, len(document.lines)) + 1)
+    width, margin = terminal_of()[0], len(str(shown[-1]))
+    longest = max(len(document.lines[i - 1].partition("->")[0].rstrip()) for i in shown)
+    column = min(longest, _LAST_COLUMN, max(width - margin - 32, 20)) + 4
+    lines: list[Line] = []
+    for i in shown:
+        text = document.lines[i - 1].rstrip().ljust(column)[: width - margin - 1]
+        shape = shapes.get(i, "")[: max(width - margin - 1 - len(text), 0)]
+        lines.append(((f"{i:>{margin}} ", "dim"), (text, "red" if i in wrong else ""), (shape, "green")))
+    return [*lines, ()]
 
 
 def _report(

@@ -330,7 +330,8 @@ async def code_action(ls: SpecServer, params: types.CodeActionParams) -> list[ty
     found = []
     for problem in (*file.document.problems, *file.shape_problems()):
         shown = protocol.diagnostic(problem, file.positions, file.uri)
-        if shown.range.end < wanted.start or wanted.end < shown.range.start:
+        # A cursor anywhere on its lines is near enough.
+        if shown.range.end.line < wanted.start.line or wanted.end.line < shown.range.start.line:
             continue
         for i, fix in enumerate(await _fixes(ls, file, problem)):
             edits = [types.TextEdit(file.positions.span(span), text) for span, text in fix.changes]

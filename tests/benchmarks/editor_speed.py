@@ -1,0 +1,113 @@
+"""How long an editor waits for ``fwdscope lsp``: from a change to problems, hints, a layer's figures, and completions.
+
+``python tests/benchmarks/editor_speed.py [SPEC …]`` types in each spec that ships (or in those named) and prints
+medians of wall clock, beside the processor time that both processes took, which a loaded machine does not stretch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+os.environ["PYTHONPATH"] = str(ROOT)
+
+from alternating import print_ratio  # noqa: E402
+from spec_editor import SpecEditor  # noqa: E402
+
+from fwdscope.targets import shipped_specs  # noqa: E402
+
+CHANGES = 5
+# The aims, in milliseconds; of hints that of the largest spec too.
+AIMS = {"problems": 15, "hints": 80, "figures": 60, "completion": 30}
+LARGEST = ("llama3_405b", 250)
+
+
+class Figure(NamedTuple):
+    """Milliseconds by the clock, and of the processor in both processes."""
+
+    wall: float
+    processor: float
+
+
+def processor(editor: SpecEditor) -> float:
+    """Milliseconds that the server and its worker ran so far."""
+    tasks = [task for pid in (editor.pid, editor.worker()) for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+
+
+def resident(pid: int) -> float:
+    """MiB that a process has in memory."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def measure(editor: SpecEditor, name: str) -> dict[str, Figure]:
+    """The medians of one spec."""
+    text = shipped_specs()[name].read_text()
+    uri = editor.open(text, f"file:///bench/{name}.yaml")
+    editor.hints(uri)
+    editor.lenses(uri)
+    places = (re.match(r"\s*- (\w+ = )?(?=[A-Z]\w)", one) for one in text.split("\n"))
+    line, column = next(((i, place.end() + 3) for i, place in enumerate(places, 1) if place is not None), (1, 1))
+    found: dict[str, list[Figure]] = {key: [] for key in AIMS}
+    for turn in range(CHANGES):
+        time.sleep(0.6)  # as long as it takes to be done with what waits for a pause
+        editor.lenses(uri)
+        start = Figure(1000 * time.perf_counter(), processor(editor))
+
+        def keep(key: str, start: Figure = start) -> None:
+            found[key].append(Figure(1000 * time.perf_counter() - start.wall, processor(editor) - start.processor))
+
+        editor.change(uri, text + f"# {turn}\n")
+        editor.problems(uri)
+        keep("problems")
+        editor.hints(uri)
+        keep("hints")
+        editor.ask("hover", uri, line, column)
+        keep("figures")
+        start = Figure(1000 * time.perf_counter(), processor(editor))
+        editor.ask("completion", uri, line, column)
+        keep("completion", start)
+    return {key: Figure(*map(statistics.median, zip(*values, strict=True))) for key, values in found.items()}
+
+
+def main() -> None:
+    """Measure, and print each spec and the medians."""
+    warnings.simplefilter("ignore")
+    start = time.perf_counter()
+    editor = SpecEditor()
+    uri = editor.open(shipped_specs()["resnet18"].read_text())
+    editor.hints_once(uri, bool)
+    first = time.perf_counter() - start
+    names = sys.argv[1:] or [name for name, path in shipped_specs().items() if "\nmodel:" not in path.read_text()]
+    rows: dict[str, dict[str, float]] = {}
+    print(f"{'milliseconds':24}" + "".join(f"{key:>12}" for key in (*AIMS, "processor")))
+    for name in names:
+        rows[name] = measure(editor, name)
+        print(f"{name:24}" + "".join(f"{value:12.1f}" for value in rows[name].values()), flush=True)
+    print()
+    worst = max(rows, key=lambda name: rows[name]["problems"])
+    print_ratio(f"problems, of the slowest spec ({worst})", rows[worst]["problems"], AIMS["problems"], "ms")
+    for key, aim in AIMS.items():
+        print_ratio(
+            f"{key}, median of {len(rows)} specs", statistics.median(row[key] for row in rows.values()), aim, "ms"
+        )
+    if LARGEST[0] in rows:
+        print_ratio(f"hints of {LARGEST[0]}", rows[LARGEST[0]]["hints"], LARGEST[1], "ms")
+    print_ratio("first hint after the start", first, 2.5, "s")
+    print_ratio("memory of the server", resident(editor.pid), 60, "MiB")
+    print(f"{'memory of the worker':44} {resident(editor.worker()):8.2f} MiB")
+    editor.close()
+
+
+if __name__ == "__main__":
+    main()
