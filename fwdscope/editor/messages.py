@@ -51,7 +51,11 @@ class Closed(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A question about a version of a file: ``page of a line``, ``fixes``, ``annotate``, ``report``."""
+    """A question about a version of a file.
+
+    ``what`` is the page of a ``line``, the ``path`` of its layer, the ``fixes`` of a problem, the text that
+    ``annotate`` writes, the page of the ``report``.
+    """
 
     number: int
     file: str

@@ -320,14 +320,28 @@ async def code_lens(ls: SpecServer, params: types.CodeLensParams) -> list[types.
     return found
 
 
-@_answers(types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions([types.CodeActionKind.QuickFix]))
+@_answers(
+    types.TEXT_DOCUMENT_CODE_ACTION,
+    types.CodeActionOptions([types.CodeActionKind.QuickFix, types.CodeActionKind.Source]),
+)
 async def code_action(ls: SpecServer, params: types.CodeActionParams) -> list[types.CodeAction]:
     """The changes that mend the problems in a range, each tried first."""
     file = ls.files[params.text_document.uri]
-    only, wanted = params.context.only, params.range
-    if not file.is_spec or (only and types.CodeActionKind.QuickFix not in [one.split(".")[0] for one in only]):
-        return []
+    only, wanted = [one.split(".")[0] for one in params.context.only or ()], params.range
     found = []
+    if not file.is_spec:
+        return []
+    if file.document.is_clean and (not only or types.CodeActionKind.Source in only):
+        line = wanted.start.line + 1
+        for title, command, *arguments in (
+            ("Write the shapes as promises", "fwdscope.annotate", file.uri),
+            ("Open the report", "fwdscope.openReport", file.uri),
+            (f"Show line {line} in the report", "fwdscope.showLayer", file.uri, line),
+        ):
+            run = types.Command(title, command, arguments=arguments)
+            found.append(types.CodeAction(title, types.CodeActionKind.Source, command=run))
+    if only and types.CodeActionKind.QuickFix not in only:
+        return found
     for problem in (*file.document.problems, *file.shape_problems()):
         shown = protocol.diagnostic(problem, file.positions, file.uri)
         # A cursor anywhere on its lines is near enough.
@@ -372,9 +386,9 @@ async def open_report(ls: SpecServer, uri: str) -> str:
 
 
 @_runs("fwdscope.showLayer")
-async def show_layer(ls: SpecServer, uri: str, path: str) -> str:
-    """Show a layer on the page of the report."""
-    return await _show(ls, uri, path)
+async def show_layer(ls: SpecServer, uri: str, place: Any) -> str:
+    """Show a layer on the page of the report: by its path, or by the number of its line, from 1."""
+    return await _show(ls, uri, place if isinstance(place, str) else await _asked(ls, ls.files[uri], "path", place))
 
 
 async def _show(ls: SpecServer, uri: str, path: str = "") -> str:

@@ -69,6 +69,8 @@ class LiveBuild:
 
         if self.checked is None:
             return {}
+        if self.checked.spec.model is not None:
+            return self._expected_shapes()
         return shape_texts(LineShapes(self.checked, self._built[2], self.between), known, varied and self.is_right)
 
     @cached_property
@@ -90,6 +92,23 @@ class LiveBuild:
                 return error.problems
         return tuple(SpecError([*problems, *(network.broken_promises if network is not None else ())]).problems)
 
+    def _expected_shapes(self) -> dict[Span, tuple[str, str]]:
+        """Of a model in code, once it was built: the shapes of the layers that the spec expects something of."""
+        report = vars(self).get("report")
+        if report is None or self.checked is None:
+            return {}
+        source, expect = self.document.source, self.checked.spec.expect
+        shapes = {row.path: row.output_shapes[0] for row in report.layers if len(row.output_shapes) == 1}
+        promised = {one.layer for one in expect.outputs}
+        found: dict[Span, tuple[str, str]] = {}
+        for one in expect.figures:
+            if one.place is not None and one.layer is not None and one.layer in {*shapes} - promised:
+                line = source.place(one.place.start)[0]
+                end = source.offset(line, 1) + len(source.line(line).partition(" #")[0].rstrip())
+                found[Span(one.place.start, end)] = str(shapes[one.layer]), one.layer
+        return found
+
+    @cached_property
     def report(self) -> Report | None:
         """The report of the spec on meta; None while anything is wrong with it but promises."""
         from fwdscope.inspection import inspect_subject

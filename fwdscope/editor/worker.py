@@ -149,7 +149,9 @@ class _Builder:
             shapes = found.build.shapes(found.known)
             self.send(self._shapes(found, shapes, final=False))
             self.send(Problems(text.file, text.version, found.build.problems()))
-            if not found.known:  # the first hints of a file wait for it
+            if (
+                not found.known and document.spec is not None and document.spec.model is None
+            ):  # the first hints of a file wait for it
                 self._name(found)
         except (FwdscopeError, RecursionError) as error:
             # What a network of the user's own raises; the spec is shown without shapes.
@@ -181,7 +183,7 @@ class _Builder:
         """Send what the report says, and what changed."""
         of.reported, text = True, of.sent
         try:
-            of.report = of.build.report()
+            of.report = of.build.report
             if of.report is None or of.build.checked is None:
                 return
             if of.before is None:
@@ -189,6 +191,8 @@ class _Builder:
             known, since = of.before
             shortfalls = tuple((one.line, f"{one.what}: expected {one.expected}, found {one.got}")
                                for one in of.report.shortfalls if one.line)  # fmt: skip
+            if of.build.checked.spec.model is not None:
+                self.send(self._shapes(of, of.build.shapes({}), final=True))
             shown = lenses(of.build.checked.spec, of.report, known, since)
             self.send(Figures(text.file, text.version, shortfalls, line_figures(of.report), tuple(shown)))
         except InputError as error:
@@ -204,7 +208,7 @@ class _Builder:
             data = None
         for content, since in ((data, "HEAD"), (text.opened, "it was opened")):
             if content is not None:
-                report = LiveBuild(Document(content, text.name, text.allow_import)).report()
+                report = LiveBuild(Document(content, text.name, text.allow_import)).report
                 if report is not None:
                     return sums(report), since
         return {}, ""
@@ -215,7 +219,7 @@ class _Builder:
             self.send(Answer(request.number, error="the text has changed"))
             return
         try:
-            if not of.reported and request.what in ("line", "report"):
+            if not of.reported and request.what in ("line", "path", "report"):
                 self._figures(of)
             value = self._value(of, request)
         except InputError as error:
@@ -227,6 +231,9 @@ class _Builder:
         match request.what:
             case "line":
                 return line_page(of.report, request.argument) if of.report is not None else None
+            case "path":
+                rows = of.report.layers if of.report is not None else ()
+                return next((row.path for row in rows if row.line == request.argument), "")
             case "fixes":
                 return self._fixes(of, request.argument)
             case "annotate":

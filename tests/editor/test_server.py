@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -85,7 +86,7 @@ def test_a_line_that_is_wrong_leaves_the_others(spec_editor: SpecEditor) -> None
     assert codes([problem]) == [(13, "name")]
     # What it would make is not known; the lines above, and those of the block, are as they were.
     left = {line: shape for line, shape in SHAPES.items() if line < 13}
-    assert spec_editor.hints(uri) == left
+    assert spec_editor.hints_once(uri, lambda found: found == left)
     (fix,) = spec_editor.fixes(uri, problem)
     assert fix.title == "Write Block"
     mended = applied(spec_editor.texts[uri], fix.edit.changes[uri])
@@ -361,17 +362,31 @@ def test_settings_are_of_the_folder(spec_editor: SpecEditor, tmp_path: Path) -> 
     assert spec_editor.hints_once(b, lambda found: found.get(11) == "(B, d, 16, 16)  224 params")
     # Only the client's settings allow a model in code to be imported.
     text = "model: torch.nn:Linear(in_features=4, out_features=3)\ninputs:\n  x: randn(2, 4)\n"
-    text += "expect:\n  layers:\n    '': {params: 15}\n" * 0
     spec_editor.change(a, text)
     assert codes(spec_editor.problems(a, len)) == [(1, "import")]
+    model = "torch.nn:TransformerEncoderLayer(d_model=8, nhead=2, dim_feedforward=16)"
+    # 8 · 16 weights and 16 biases.
+    text = f"model: {model}\ninputs:\n  x: randn(2, 4, 8)\nexpect:\n  layers:\n    linear1: {{params: 143}}  # 144\n"
     spec_editor.change(b, text)
-    assert spec_editor.problems(b) == []
+    assert spec_editor.hints_once(b, bool) == {6: "(2, 4, 16)"}
+    (problem,) = spec_editor.problems(b, len)
+    assert (problem.range.start.line, problem.message) == (5, "linear1 params: expected 143, found 144")
 
 
 def test_promises_are_written_by_a_command(spec_editor: SpecEditor) -> None:
     uri = spec_editor.open(SPEC)
     spec_editor.hints(uri)
-    spec_editor.command("fwdscope.annotate", uri)
+    at = types.Range(types.Position(10, 4), types.Position(10, 4))
+    offered = spec_editor.ask("code_action", uri, range=at, context=types.CodeActionContext([]))
+    # The client takes an action with a command for a command, whose text then is the action's.
+    commands = [types.Command(**ast.literal_eval(one.command)) for one in offered]
+    assert [one.title for one in commands] == [
+        "Write the shapes as promises",
+        "Open the report",
+        "Show line 11 in the report",
+    ]
+    assert spec_editor.command(commands[2].command, *commands[2].arguments).endswith("/spec.html#stem")
+    spec_editor.command(commands[0].command, *commands[0].arguments)
     written = spec_editor.until(lambda: spec_editor.texts[uri] != SPEC and spec_editor.texts[uri])
     assert re.search(r"stem = Conv2d\(d, 3, stride=2, padding=1\) +-> \(B, d, 16, 16\)", written)
     assert spec_editor.problems(uri) == []

@@ -68,7 +68,13 @@ class SpecEditor:
             inlay_hint=hint, code_lens=lens, configuration=True, apply_edit=True
         )
         window = types.WindowClientCapabilities(show_document=types.ShowDocumentClientCapabilities(True))
-        capabilities = types.ClientCapabilities(workspace, window=window)
+        markdown = [types.MarkupKind.Markdown]
+        item = types.ClientCompletionItemOptions(documentation_format=markdown)
+        text = types.TextDocumentClientCapabilities(
+            completion=types.CompletionClientCapabilities(completion_item=item),
+            hover=types.HoverClientCapabilities(content_format=markdown),
+        )
+        capabilities = types.ClientCapabilities(workspace, text, window=window)
         self.run(client.start_io(sys.executable, "-m", "fwdscope", "lsp", *options))
         self.run(client.initialize_session(types.InitializeParams(capabilities)))
 
@@ -161,7 +167,7 @@ class SpecEditor:
         return self.run(function(getattr(types, kind)(text_document=types.TextDocumentIdentifier(uri), **at, **more)))
 
     def fixes(self, uri: str, problem: types.Diagnostic) -> list[types.CodeAction]:
-        context = types.CodeActionContext([problem])
+        context = types.CodeActionContext([problem], [types.CodeActionKind.QuickFix])
         return self.ask("code_action", uri, range=problem.range, context=context) or []
 
     def command(self, name: str, *arguments: Any) -> Any:
