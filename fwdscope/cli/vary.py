@@ -56,6 +56,7 @@ def inspect_at_sizes(
     output: Path | None,
 ) -> None:
     """``inspect --vary``: shapes and costs at all combinations, with estimates of the time on the devices of ``on``."""
+    from fwdscope.device.links import mesh_estimates
     from fwdscope.inspection import inspect_at, run_sweep
     from fwdscope.render.html.sweep import render as page_of
     from fwdscope.render.sweep_costs import FORMATS, render
@@ -75,6 +76,8 @@ def inspect_at_sizes(
         def report_at(values: Sequence[tuple[str, str]]) -> tuple[Report, bool]:
             report_progress(", ".join(f"{name}={value}" for name, value in values))
             report = inspect_at(target, values, settings)
+            if report.mesh is not None and on is not None:
+                return replace(report, mesh_estimates=mesh_estimates(report, report.mesh, on, part=True)), False
             estimates = tuple(estimate(report, one.peaks(dtype_of_products(report))) for one in devices)
             return replace(report, estimates=estimates), False
 

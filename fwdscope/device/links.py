@@ -78,10 +78,11 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)(g|t|gb/s|gbps|gbit/s)?", re.IGNORECASE)
 _EXAMPLE = 'as in "H100x64 nvlink:8 ib:400G"'
 
 
-def cluster_of(text: str, ranks: int | None = None) -> tuple[Accelerator, Cluster]:
+def cluster_of(text: str, ranks: int | None = None, part: bool = False) -> tuple[Accelerator, Cluster]:
     """The device and the cluster that a text means: ``H100x8``, ``H100x64 nvlink:8 ib:400G``.
 
-    Without ×N there are as many devices as ``ranks``. Raises ClusterError or UnknownAcceleratorError.
+    Without ×N there are as many devices as ``ranks``; with ``part`` these may be the first of more. Raises ClusterError
+    or UnknownAcceleratorError.
     """
     rest, given = text.strip(), list[tuple[str, str | None]]()
     known = {word for row in links() for word in row.words}
@@ -90,25 +91,25 @@ def cluster_of(text: str, ranks: int | None = None) -> tuple[Accelerator, Cluste
         rest = rest[: found.start()]
     device, number = accelerators_in(rest)
     has_number = re.search(r"[x×*]\s*\d+$", rest) is not None and number > 1
-    number = number if has_number or ranks is None else ranks
+    number = number if (has_number and not (part and ranks and ranks < number)) or ranks is None else ranks
     if ranks is not None and number != ranks:
-        raise ClusterError(f"{text}: the mesh has {plural(ranks, 'rank')}, and here are {plural(number, 'device')}")
+        raise ClusterError(f"the mesh has {plural(ranks, 'rank')}, and here are {plural(number, 'device')}")
     rows = [_row_of(word, device) for word, _ in given]
     if len(kinds := [row.is_network for row in rows]) > len(set(kinds)):
-        raise ClusterError(f"{text}: write one link within a node and one network between nodes, {_EXAMPLE}")
+        raise ClusterError(f"write one link within a node and one network between nodes, {_EXAMPLE}")
     inner = next((row for row in rows if not row.is_network), None) or _usual(device)
     size = next((value for row, (_, value) in zip(rows, given, strict=True) if not row.is_network), None)
     network = next(((word, value) for row, (word, value) in zip(rows, given, strict=True) if row.is_network), None)
     if inner is None and network is None and number > 1:
         raise ClusterError(f"no link of {device.name} is known: write one, {_EXAMPLE}; {_known()}")
-    node = _node_size(text, size, inner.node if inner is not None else 1)
+    node = _node_size(size, inner.node if inner is not None else 1)
     node = number if number < node and size is None else node
     if number % node:
-        raise ClusterError(f"{text}: {plural(number, 'device')} are no whole number of nodes of {exact(node)}")
+        raise ClusterError(f"{plural(number, 'device')} are no whole number of nodes of {exact(node)}")
     outer = None
     if number > node:
         word, _, usual = inner.network.partition(":") if inner is not None else ("", "", "")
-        outer = _network(text, *(network or (word, usual)))
+        outer = _network(*(network or (word, usual)))
     return device, Cluster(device.name, number, node, inner.link if inner is not None and node > 1 else None, outer)
 
 
@@ -141,15 +142,15 @@ def _known() -> str:
     )
 
 
-def _node_size(text: str, value: str | None, otherwise: int) -> int:
+def _node_size(value: str | None, otherwise: int) -> int:
     if value is None:
         return otherwise
     if not value.isdigit() or not 1 <= int(value) <= 10**6:
-        raise ClusterError(f"{text}: write how many devices a node has behind the colon, as in nvlink:8")
+        raise ClusterError("write how many devices a node has behind the colon, as in nvlink:8")
     return int(value)
 
 
-def _network(text: str, word: str, value: str | None) -> Interconnect:
+def _network(word: str, value: str | None) -> Interconnect:
     """The network of a rate: ``400G`` or ``ndr``; without one, the first of its kind."""
     rows = [row for row in links() if word in row.words]
     if not value:
@@ -159,7 +160,7 @@ def _network(text: str, word: str, value: str | None) -> Interconnect:
         return named[0].link
     rate = _RATE.fullmatch(value)
     if rate is None or not float(rate[1]):
-        raise ClusterError(f"{text}: write the bits a second of each device behind the colon, as in {word}:400G")
+        raise ClusterError(f"write the bits a second of each device behind the colon, as in {word}:400G")
     bandwidth = float(rate[1]) * (1e12 if (rate[2] or "").lower() == "t" else 1e9) / 8
     closest = min(rows, key=lambda row: abs(row.link.bandwidth - bandwidth)).link
     if closest.bandwidth == bandwidth:
@@ -167,13 +168,15 @@ def _network(text: str, word: str, value: str | None) -> Interconnect:
     return replace(closest, name=f"{rows[0].link.name.split()[0]} {bandwidth * 8 / 1e9:g}G", bandwidth=bandwidth)
 
 
-def mesh_estimates(report: Report, mesh: MeshReport, on: str) -> tuple[MeshEstimate, ...]:
-    """The times of a report's mesh on the clusters of ``--on H100x8,A100x8``. Raises UnknownAcceleratorError."""
+def mesh_estimates(report: Report, mesh: MeshReport, on: str, part: bool = False) -> tuple[MeshEstimate, ...]:
+    """The times of a report's mesh on the clusters of ``--on H100x8,A100x8``, or with ``part`` on the first devices of
+    each. Raises UnknownAcceleratorError.
+    """
     dtype, found = dtype_of_products(report), []
     for text in on.split(","):
-        device, cluster = cluster_of(text, mesh.ranks)
+        device, cluster = cluster_of(text, mesh.ranks, part)
         try:
             found.append(mesh_estimate(report, mesh, cluster, device.peaks(dtype)))
         except ValueError as error:
-            raise ClusterError(f"{text.strip()}: {error}: write one, {_EXAMPLE}") from None
+            raise ClusterError(f"{error}: write one, {_EXAMPLE}") from None
     return tuple(found)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fwdscope import units
 from fwdscope.printable import printable
-from fwdscope.render import estimates, mesh_times
+from fwdscope.render import estimates, mesh_times, ranks
 from fwdscope.render.lines import Line, pack, paragraph
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report
@@ -41,7 +41,8 @@ def lines(report: Report, width: int) -> Iterator[Line]:
 
 def texts(report: Report) -> list[str]:
     """The same and the estimates as plain text."""
-    drawn = (*lines(report, 120), *mesh_times.lines(report, 120), *estimates.lines(report, 120))
+    parts = (lines, mesh_times.lines, ranks.lines, estimates.lines)
+    drawn = [line for part in parts for line in part(report, 120)]
     return ["".join(text for text, _ in line).rstrip() for line in drawn]
 
 

@@ -14,7 +14,8 @@ from fwdscope.report import Report
 from fwdscope.report.cluster import Cluster, Interconnect, MeshEstimate
 from fwdscope.report.throughput import items
 
-_LEGEND = (
+# What the times are of.
+LEGEND = (
     "a rank computes each layer at the rates that the device reaches; collectives take their bytes at the bandwidth "
     "that is reached, and the latency of their steps; fsdp and dp hide behind the work of other blocks, tp does not"
 )
@@ -30,7 +31,7 @@ def lines(report: Report, width: int) -> Iterator[Line]:
     else:
         yield (("on clusters", "bold"),)
         yield from lay_out(columns(report, found), width).lines()
-    yield from paragraph(_LEGEND, width, "dim")
+    yield from paragraph(LEGEND, width, "dim")
 
 
 def _in_words(report: Report, one: MeshEstimate, width: int) -> Iterator[Line]:

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from fwdscope import units
 from fwdscope.printable import cell, printable
-from fwdscope.render import estimates, summary, training
+from fwdscope.render import estimates, mesh_times, summary, training
 from fwdscope.render.bench import notes, wrapped, write_blocks
 from fwdscope.render.estimates import rates_of_items
 from fwdscope.render.lines import Line, escape_markdown, next_steps
 from fwdscope.render.rows import BROKEN
 from fwdscope.render.sweep import columns_of, ends_of, grouped_notes, plot, table
 from fwdscope.render.table import markdown_table
-from fwdscope.report import Report, TensorInfo, TrainingStep
+from fwdscope.report import Report, TensorInfo, TrainingStep, throughput
 from fwdscope.report.generation import items
 from fwdscope.report.sweep import Sweep, SweepPoint
 
@@ -120,10 +120,28 @@ def cost_rows(sweep: Sweep) -> list[dict[str, str]]:
         for one in report.estimates:
             time = units.seconds(one.seconds) if one.seconds is not None else ""
             row[printable(one.peaks.name)] = f"{time} {BROKEN}".strip() if one.fits is False else time
+        for on_mesh in report.mesh_estimates:
+            time = units.seconds(on_mesh.seconds) if on_mesh.seconds is not None else ""
+            row[printable(on_mesh.cluster.device)] = f"{time} {BROKEN}".strip() if on_mesh.fits is False else time
+            if len(report.mesh_estimates) == 1:
+                row |= {f"{_items(report)}/s": units.count(on_mesh.rate)} if on_mesh.rate else {}
+                row["bound by"] = on_mesh.bound
         (number, unit), times = items(report), [one.seconds for one in report.estimates]
         if unit == "tokens" and number and len(times) == 1 and times[0]:
             row["tokens/s"] = units.count(number / times[0])
     return rows
+
+
+def _items(report: Report) -> str:
+    return (throughput.items(report) or (1, "items"))[1]
+
+
+def _times(report: Report) -> list[tuple[str, float | None]]:
+    """The devices and clusters of ``--on``, and the seconds there."""
+    return [
+        *((one.peaks.name, one.seconds) for one in report.estimates),
+        *((one.cluster.device, one.seconds) for one in report.mesh_estimates),
+    ]
 
 
 def _shapes(tensors: Sequence[TensorInfo]) -> str:
@@ -135,6 +153,12 @@ def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
     stepped = [(point, report) for point, report in _reports(sweep) if report.past or report.training]
     timed = [(point, report.estimates[0]) for point, report in stepped if report.estimates]
     times = [(point, one.seconds) for point, one in timed if one.seconds]
+    meshed = [(point, report.mesh_estimates[0]) for point, report in _reports(sweep) if report.mesh_estimates]
+    if len({one.rate for _, one in meshed}) > 1:
+        title = f"{_items(_reports(sweep)[0][1])}/s, on {printable(meshed[0][1].cluster.device)}"
+        rates = [(point, one.rate) for point, one in meshed if one.rate]
+        yield from plot(sweep, rates, title, lambda ys: [*map(units.count, ys)], width)
+        return
     if len({seconds for _, seconds in times}) > 1:
         title = f"least time of a step, on {printable(timed[0][1].peaks.name)}"
         yield from plot(sweep, times, title, lambda ys: [*map(units.seconds, ys)], width)
@@ -156,7 +180,10 @@ def small_print(sweep: Sweep) -> Iterator[str]:
             yield f"figures of a training step: loss {printable(step.loss)}, optimizer {printable(step.optimizer)}"
         if report.estimates:
             yield f"{estimates.heading(report.estimates)}: the least time"
-    if any(one.fits is False for _, report in _reports(sweep) for one in report.estimates):
+        if report.mesh_estimates:
+            yield f"times on clusters are of a whole step, run eagerly: {mesh_times.LEGEND}"
+    fits = [one.fits for _, report in _reports(sweep) for one in report.estimates]
+    if False in (*fits, *(one.fits for _, report in _reports(sweep) for one in report.mesh_estimates)):
         yield f"{BROKEN}  needs more memory than the device has"
 
 
@@ -185,7 +212,7 @@ def _csv(sweep: Sweep) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     reports = [report for _, report in _reports(sweep)]
-    devices = dict.fromkeys(one.peaks.name for report in reports for one in report.estimates)
+    devices = dict.fromkeys(name for report in reports for name, _ in _times(report))
     has_cache = any(report.past for report in reports)
     figures = {name: one for name, one in _figures(sweep).items() if name != "kv_cache" or has_cache}
     writer.writerow([*(axis.name for axis in sweep.axes), "input", "output", *figures, *devices, "problem"])
@@ -194,7 +221,7 @@ def _csv(sweep: Sweep) -> str:
         if (report := point.report) is not None:
             cells += [_shapes(ends).replace(", ", ";").replace(" ", "x") for ends in (report.inputs, report.outputs)]
             values = [_value(report, name, one) for name, one in figures.items()]
-            found = [*values, *(one.seconds for one in report.estimates)]
+            found = [*values, *(seconds for _, seconds in _times(report))]
             cells += ["" if value is None else str(value) for value in found]
         else:
             cells += [""] * (2 + len(figures) + len(devices))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fwdscope.findings import Finding, findings
 from fwdscope.printable import printable
-from fwdscope.render import estimates, mesh, mesh_times, summary, training
+from fwdscope.render import estimates, mesh, mesh_times, ranks, summary, training
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import Line, cells, hanging, next_steps, pack, shorten, wrap, write
 from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_broken, view_for
@@ -45,6 +45,7 @@ def _lines(report: Report, options: Options, width: int) -> Iterator[Line]:
         _sums(report, prose),
         mesh.lines(report, prose),
         mesh_times.lines(report, prose),
+        ranks.lines(report, prose),
         estimates.lines(report, prose),
         _problems(report, seen, prose),
         _findings(findings(report), prose),

@@ -123,6 +123,7 @@ def _waits(
     slower = 1 + inside / whole if whole else 1.0
     of_blocks = [(one, time) for one, time in timed if _is(one, direction, hiding=True)]
     paths = list(dict.fromkeys(one.path for one, _ in of_blocks if one.path))
+    copies = {one.path: max(1, one.times // turns) for one, _ in of_blocks}
     gathers, reductions = dict[str, float](), dict[str, float]()
     for one, time in of_blocks:
         into = gathers if one.kind == "all-gather" else reductions
@@ -131,13 +132,12 @@ def _waits(
         number = sum(one.times for one, _ in of_blocks) or 1
         steps = [(0.0, whole * slower / number, reductions.get("", 0.0) / number)] * number
         return waited(steps)
-    rest = max(0.0, whole - sum(eager.get(path, 0.0) for path in paths))
+    rest = max(0.0, whole - sum(copies[path] * eager.get(path, 0.0) for path in paths))
+    work_of = {path: slower * (eager.get(path, 0.0) if path else rest) for path in ("", *paths)}
     order = ["", *paths] if direction == "forward" else [*reversed(paths), ""]
+    blocks = [(gathers.get(path, 0.0), work_of[path], reductions.get(path, 0.0)) for path in order]
     return turns * waited(
-        [
-            (gathers.get(path, 0.0), slower * (eager.get(path, 0.0) if path else rest), reductions.get(path, 0.0))
-            for path in order
-        ]
+        [block for path, block in zip(order, blocks, strict=True) for _ in range(copies[path] if path else 1)]
     )
 
 
@@ -153,10 +153,6 @@ def _eager(work: Report, direction: Direction) -> Iterator[tuple[str, float]]:
         seconds = backward if direction == "backward" else (row.eager or 0.0) - backward
         total += times * seconds if row.depth == 1 else 0.0
         yield row.path, seconds
-        above, dot, number = row.path.rpartition(".")
-        if row.repeat > 1 and number.isdigit():
-            for i in range(1, row.repeat):
-                yield f"{above}{dot}{int(number) + i}", seconds
     yield "", total
 
 

@@ -90,6 +90,14 @@ def test_gathers_of_blocks_hide_behind_the_block_before() -> None:
     assert found.rate == pytest.approx(2 * 4000 / 2.5)
 
 
+def test_equal_blocks_in_one_row_are_gathered_one_after_the_other() -> None:
+    # The same with both blocks in one row, × 2.
+    report = _report(Collective("all-gather", "fsdp", 2, 10**9, 2, "h.0", row=0), dimension="fsdp")
+    found = _estimate(replace(report, layers=(replace(report.layers[0], repeat=2),)))
+    assert found.exposed_seconds == pytest.approx(0.5)
+    assert found.seconds == pytest.approx(2.5)
+
+
 def test_what_is_waited_for_longer_than_computed_bounds_the_step() -> None:
     found = _estimate(_report(Collective("all-reduce", "tp", 2, 3 * 10**9, 1, "h.0", row=0)))
     assert found.exposed_seconds == pytest.approx(3.0)

@@ -137,6 +137,7 @@ def run_on_ranks(request: BenchRequest, place: RankPlace | None, options: str) -
     """
     from fwdscope.commands.bench.ranks import bench_ranks
     from fwdscope.device.local import find
+    from fwdscope.language.plan import Plan
     from fwdscope.language.plan_parser import read_plan
     from fwdscope.language.problems import Source
     from fwdscope.mesh.inspection import with_mesh
@@ -155,7 +156,8 @@ def run_on_ranks(request: BenchRequest, place: RankPlace | None, options: str) -
     assert mesh is not None  # `on_mesh` has refused
     report = with_mesh(subject, subject.report(), mesh, plan)
     assert report.mesh is not None
-    sharding = read_plan(Source("", f"shard:\n{indent(report.mesh.plan, '  ')}\n")), mesh
+    text = indent(report.mesh.plan, "  ")
+    sharding = read_plan(Source("", f"shard:\n{text}\n")) if text else Plan(), mesh
     device = find_device(settings.device)
     content = hashlib.sha256(repr((target.content, report.spec, report.totals, report.mesh)).encode()).hexdigest()[:12]
     with process_group(place, dict(mesh.sizes), device.kind, {"options": options, "network": content}) as devices:
