@@ -11,8 +11,11 @@ import json
 import math
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +30,22 @@ from fwdscope.cli import app
 from fwdscope.commands.bench.measuring import bench
 from fwdscope.commands.bench.workload import Workload, make_workload
 from fwdscope.device.local import devices, find
+from fwdscope.device.nvml import device_state
+from fwdscope.device.precision import tf32_of
 from fwdscope.language import load
 from fwdscope.model import Network, build
 from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import LayerRow
+from fwdscope.run.memory_guard import needed, reserved
 from fwdscope.run.observation import Observation
-from fwdscope.run.statistics import Collector
+from fwdscope.run.placement import ModuleCall, move
+from fwdscope.run.statistics import Collector, scratch_bytes
 from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings, RunError
 from fwdscope.targets import find_spec
-from fwdscope.timing.clock import EventClock, clock_for
+from fwdscope.timing.clock import EventClock, clock_for, empty_pair
 from fwdscope.timing.layers import latencies, with_latencies
 from fwdscope.timing.sampling import SamplingPlan, measure
 from fwdscope.trace import rows_with_nodes, trace, trace_module
@@ -240,6 +247,32 @@ def test_a_seed_gives_the_same_weights_and_inputs_each_time() -> None:
     assert [row.stats for row in one.layers] == [row.stats for row in other.layers]
 
 
+def test_a_seed_gives_the_weights_and_inputs_of_the_cpu() -> None:
+    checked = spec_of("resnet18")
+    here, there = (materialise(build(checked), place, seed=7) for place in ("cpu", CUDA))
+    for name, tensor in here.state_dict().items():
+        assert torch.equal(tensor, there.state_dict()[name].cpu()), name
+    reports = [fwdscope.inspect("mlp_mnist", device=place, seed=7, latency=False) for place in ("cpu", "cuda")]
+    one, other = (report.inputs[0].stats for report in reports)
+    assert one is not None
+    assert other is not None
+    # The same numbers, added up in another order.
+    assert one.mean == pytest.approx(other.mean, rel=1e-6)
+    assert one.std == pytest.approx(other.std, rel=1e-6)
+    assert (one.min, one.max) == (other.min, other.max)
+
+
+def test_weights_are_never_on_the_device_in_a_larger_dtype() -> None:
+    module, x = nn.Sequential(*(nn.Linear(2048, 2048, bias=False) for _ in range(8))), torch.randn(1, 2048)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    moved = move(ModuleCall(module, (x,), {}), PLACE, torch.bfloat16)
+    # 8 matrices of 2048² in two bytes, and the input; the float32 of one alone would be 16 MiB more.
+    size = 8 * 2048**2 * 2
+    assert torch.cuda.max_memory_allocated() - before < size + 2**20
+    assert {t.dtype for t in moved.tensors()} == {torch.bfloat16}
+
+
 # --- times -----------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +303,123 @@ def test_a_delay_lasts_about_as_long_as_asked() -> None:
     # The device may run at less than its highest clock, and then counts its cycles for longer.
     assert queued < 0.02
     assert 0.03 < held < 0.5
+
+
+def test_a_delay_can_be_asked_whether_it_is_over() -> None:
+    clock = EventClock(PLACE)
+    mark = clock.delay(0.2)
+    assert not clock.is_over(mark)
+    torch.cuda.synchronize()
+    assert clock.is_over(mark)
+
+
+def test_an_empty_pair_of_events_costs_some_microseconds_at_most() -> None:
+    found = empty_pair(EventClock(PLACE))
+    print(f"\nan empty pair: {1e6 * found.seconds:.2f} µs, ± {1e6 * found.noise:.2f}")
+    # The resolution of events is half a microsecond; launching one by one would be about ten.
+    assert 0 <= found.seconds < 5e-6
+    assert found.noise < 5e-6
+
+
+class Launcher(nn.Module):
+    """Many small kernels, after which it may look at a number."""
+
+    def __init__(self, kernels: int, waits: bool = False) -> None:
+        super().__init__()
+        self.kernels, self.waits = kernels, waits
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(self.kernels):
+            x = x + 1
+        return x * float(x.sum() * 0 + 1) if self.waits else x
+
+
+def test_layers_that_fill_the_queue_have_no_launching_in_their_times() -> None:
+    # 3,000 kernels, where CUDA queues about a thousand.
+    module, x = nn.Sequential(*(Launcher(30) for _ in range(100))), torch.zeros(64, device=CUDA)
+    pairs = rows_with_nodes(trace_module(module, [x], {}, where_it_lives=True)[0])
+    times = latencies(module, [x], passes=5)
+    _, layers = with_latencies(pairs, times)
+    with torch.inference_mode():
+        whole = measure(lambda: module(x), EventClock(PLACE), SamplingPlan(repeats=10)).latency.median
+        graph = replayed(lambda: module(x))
+    print(f"\n100 layers of 30 kernels: {layers} s by layer, {whole} s launched one by one, {graph} s as a graph")
+    assert layers is not None
+    assert graph / 3 < layers < 1.5 * graph
+    assert not times.exposed
+
+
+def test_a_layer_that_waits_for_the_device_is_named_and_alone() -> None:
+    module, x = nn.Sequential(*(Launcher(5, i == 20) for i in range(40))), torch.zeros(64, device=CUDA)
+    times = latencies(module, [x], passes=5)
+    assert times.exposed == {("step", "20", 1)}
+
+
+def test_forwards_are_queued_or_waited_for() -> None:
+    settings = BenchSettings(device="cuda", budget=0.5, layers=False)
+    queued = bench(workload("resnet18", settings), settings).report.run
+    waiting = replace(settings, latency=True)
+    alone = bench(workload("resnet18", waiting), waiting).report.run
+    assert queued is not None
+    assert alone is not None
+    assert queued.latency is not None
+    assert alone.latency is not None
+    assert (queued.repeats_are, alone.repeats_are) == ("queued", "alone")
+    print(f"\nresnet18: {queued.latency.median} s queued, {queued.other_latency} and {alone.latency.median} alone")
+    # Waiting for each can only take longer; both ways to measure it agree within what clocks do.
+    assert alone.latency.median > 0.95 * queued.latency.median
+    assert queued.other_latency == pytest.approx(alone.latency.median, rel=0.3)
+
+
+def test_the_driver_tells_the_state_of_the_device_at_work() -> None:
+    state = device_state(find("cuda").uuid)
+    if torch.version.cuda is None or state is None:
+        pytest.skip("no driver tells it here")
+    print(f"\n{state}")
+    assert state.driver
+    assert state.clock
+    ran = fwdscope.bench("resnet18", device="cuda", budget=0.3, layers=False).run
+    assert ran is not None
+    assert ran.state is not None
+    assert ran.state.driver == state.driver
+    assert (ran.state.clock or 0) <= 1.05 * (ran.state.max_clock or 10**6)
+
+
+def test_listing_devices_makes_no_context() -> None:
+    if torch.version.cuda is None or sys.platform != "linux":
+        pytest.skip("asks NVIDIA's driver")
+    code = (
+        "import ctypes, torch; from fwdscope.device.local import devices; devices();"
+        "made = ctypes.c_int(); library = ctypes.CDLL('libcuda.so.1');"
+        "print([(library.cuDevicePrimaryCtxGetState(i, ctypes.byref(ctypes.c_uint()), ctypes.byref(made)), made.value)"
+        " for i in range(torch.cuda.device_count())])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert found.stdout.strip() == str([(0, 0)] * torch.cuda.device_count())
+
+
+def test_tf32_is_set_for_the_benchmark_alone() -> None:
+    before = tf32_of(), torch.backends.cudnn.benchmark
+    found = {}
+    for tf32 in (True, False):
+        settings = BenchSettings(device="cuda", budget=0.5, layers=False, tf32=tf32, cudnn_benchmark=tf32)
+        ran = bench(workload("resnet50", settings, B=32), settings).report.run
+        assert ran is not None
+        assert ran.latency is not None
+        assert (ran.tf32, ran.cudnn_benchmark) == ("on" if tf32 else "off", tf32)
+        found[tf32] = ran.latency.median
+    print(f"\nresnet50: {found[True]} s with TF32, {found[False]} without")
+    assert (tf32_of(), torch.backends.cudnn.benchmark) == before
+    if torch.version.cuda is not None and torch.cuda.get_device_capability()[0] >= 8:
+        assert found[True] < found[False]
+
+
+def test_two_modules_are_compared_in_turn_by_layer() -> None:
+    small, large = (nn.Sequential(nn.Linear(1024, width), nn.Linear(width, 64)) for width in (256, 8192))
+    found = fwdscope.versus(small, large, torch.randn(512, 1024), device="cuda", budget=1.0)
+    assert found.speedup is not None
+    assert found.speedup.answer == "slower"
+    assert any(one.answer(len(found.layers)) == "slower" for one in found.layers)
 
 
 def test_launching_is_in_no_layers_time() -> None:
@@ -381,6 +531,34 @@ def test_the_peak_is_torchs_own() -> None:
     assert ran.peak_memory == pytest.approx(hand, rel=0.1)
     # What the trace counts has no workspaces in it, which torch's own figure has.
     assert 0.8 * counted < hand < 2 * counted
+    # The guard reckons with at least what the allocator came to hold.
+    need = needed(measured.ready.subject, measured.report, PLACE, copied=True, stats=False)
+    assert ran.reserved_memory is not None
+    most = need.counted + need.more + need.perhaps
+    print(f"reserved: {ran.reserved_memory / 2**20:.1f} MiB, at most {most / 2**20:.1f} reckoned")
+    assert ran.peak_memory <= ran.reserved_memory <= most
+
+
+def test_the_allocator_reserves_by_the_rules_that_are_reckoned_with() -> None:
+    sizes = [512, 5000, 3 * 2**20, 9 * 2**20, 11 * 2**20, 40 * 2**20]
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    kept = [torch.empty(size, dtype=torch.uint8, device=CUDA) for size in sizes]
+    # What earlier tensors left room for may serve some of them.
+    assert torch.cuda.memory_reserved() - before <= reserved(sizes)
+    assert torch.cuda.memory_reserved() - before >= sum(sizes) - 20 * 2**20
+    del kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_statistics_take_no_more_memory_than_is_reckoned(dtype: torch.dtype) -> None:
+    x = torch.randn(2**24, device=CUDA).to(dtype)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    Collector().add("x", [x])
+    torch.cuda.synchronize()
+    # The histogram's sample, and blocks that are rounded up.
+    assert torch.cuda.max_memory_allocated() - before < scratch_bytes(x.numel(), on_cpu=False) + 16 * 2**20
 
 
 def test_what_is_free_is_what_the_driver_says_and_what_torch_keeps() -> None:

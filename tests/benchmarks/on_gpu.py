@@ -486,10 +486,9 @@ def compiled(device: LocalDevice) -> Iterator[Result]:
         command += [word for name, value in case.variables.items() for word in ("--set", f"{name}={value}")]
         done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, timeout=60, check=True)
         estimate = Report.loads(done.stdout).estimates[0]
-        yield Result(
-            f"  --on {known.name}: {milliseconds(fused=estimate.seconds or math.nan, eager=estimate.eager_seconds or math.nan)}"
-        )
         if estimate.seconds and estimate.eager_seconds:
+            texts = milliseconds(fused=estimate.seconds, eager=estimate.eager_seconds)
+            yield Result(f"  --on {known.name}: {texts}")
             yield aim("  fused, a bound, over compiled", estimate.seconds / found[True], 0.0, 1.0)
             yield aim("  eager, an estimate, over eager", estimate.eager_seconds / found[False], 0.5, 2.0)
 
