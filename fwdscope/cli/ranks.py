@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ def boundary_of_ranks(command: Callable[[RankSession | None], None], limits: lis
     An error is printed by the first rank that has it, and all ranks end with its exit code.
     """
     sessions: list[RankSession] = []
+
+    # Kineto, torch's profiler, writes each of its sessions on stderr.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
     def connected() -> None:
         from fwdscope.run.ranks import RankSession, find_place

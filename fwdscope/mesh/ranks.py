@@ -109,9 +109,14 @@ def run_forward(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any
     for one in found:
         if (wait := getattr(one, "wait", None)) is not None:
             wait()
+    reshard(module)
+    return found
+
+
+def reshard(module: nn.Module) -> None:
+    """Let go of what fsdp has gathered of the whole network, which else stays for a backward."""
     if isinstance(module, FSDPModule):
         module.reshard()
-    return found
 
 
 def whole(outputs: Any) -> list[Tensor]:

@@ -54,6 +54,7 @@ def test_real_ranks_hold_compute_and_send_what_is_predicted(found: Any, number: 
         # torch's flop_counter, and the tensors of the collectives that this process took part in.
         assert rank["macs"] == one["predicted"]["macs"]
         assert rank["traffic"] == one["predicted"]["traffic"]
+        assert rank["backward"] == one["predicted"]["backward"]
         assert rank["far"] < 1e-5
     # The heaviest rank is the first: what does not divide is rounded up there.
     assert one["ranks"][0]["params"] == one["predicted"]["params"]

@@ -124,9 +124,11 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(False)  # its products are in one operator, for which torch has no formula
     every = list(cases())
+    built = list(map(_subject, every))  # once for all ranks
+    forward = [_predict(*one) for one in built]
     for size in (2, 4):
-        mine = [(n, case) for n, case in enumerate(every) if case.ranks == size]
-        _start(folder, f"cases-{size}", size, lambda rank, mine=mine, size=size: _run_cases(folder, rank, size, mine))
+        mine = [(n, built[n]) for n, case in enumerate(every) if case.ranks == size]
+        _start(folder, f"cases-{size}", size, lambda rank, mine=mine: _run_cases(folder, rank, mine))
     (folder / "breaks.py").write_text(BREAKS)
     (folder / "plan.yaml").write_text(_BREAKS_PLAN)
     os.chdir(folder)
@@ -142,7 +144,7 @@ def main(folder: Path) -> None:
     found = []
     for n, case in enumerate(every):
         measured = [json.loads((folder / f"{n}-{rank}.json").read_text()) for rank in range(case.ranks)]
-        found.append({"ranks": measured, "predicted": _predict(case)})
+        found.append({"ranks": measured, "predicted": {**forward[n], "backward": _predict_backward(*built[n])}})
     (folder / "found.json").write_text(json.dumps({"cases": found, "ended": ended}))
 
 
@@ -218,14 +220,13 @@ def _subject(case: Case) -> tuple[Any, Any, Any]:
     )
 
 
-def _run_cases(folder: Path, rank: int, size: int, mine: list[tuple[int, Case]]) -> None:
+def _run_cases(folder: Path, rank: int, mine: list[tuple[int, tuple[Any, Any, Any]]]) -> None:
     from fwdscope.run.ranks import RankSession, find_place, process_group
 
     place = find_place()
     assert place is not None
     session = RankSession(place)
-    for n, case in mine:
-        subject, mesh, plan = _subject(case)
+    for n, (subject, mesh, plan) in mine:
         os.environ["TORCHELASTIC_RESTART_COUNT"] = str(n + 1)
         with process_group(place, dict(mesh.sizes), "cpu", {"case": str(n)}) as devices:
             found = _measure(subject, mesh, plan, devices)
@@ -237,7 +238,8 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, parameters_held, run_forward, whole
+    from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, parameters_held, reshard, run_forward, whole
+    from fwdscope.ops.nested import tensors
 
     with subject.placed(torch.device("cpu"), 0, {}, True) as call, sdpa_kernel(SDPBackend.MATH):
         module, args, kwargs = call
@@ -246,24 +248,38 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
             with on_ranks(module, plan, mesh, devices):
                 run_forward(module, args, kwargs)  # DTensor runs the first call of an operator on whole tensors too
                 with CollectiveCounter(devices) as counter:
-                    outputs = run_forward(module, args, kwargs)
+                    run_forward(module, args, kwargs)
                 held = parameters_held(module)
                 after = whole(module(*args, **kwargs))
+                reshard(module)
+                with torch.enable_grad():
+                    loss = sum(one.sum() for one in tensors(module(*args, **kwargs)) if one.is_floating_point())
+                    with CollectiveCounter(devices) as backward:
+                        loss.backward()  # type: ignore[union-attr]
     far = max(float((one - other).abs().max()) for one, other in zip(after, before, strict=True))
-    traffic = [[one.kind, one.dimension, one.calls, one.nbytes] for one in counter.traffic]
-    return {"params": held, "macs": counter.product_flops // 2, "traffic": traffic, "far": far,
-            "outputs": len(outputs)}  # fmt: skip
+    traffic, back = ([list(vars(one).values()) for one in counted.traffic] for counted in (counter, backward))
+    return {"params": held, "macs": counter.product_flops // 2, "traffic": traffic, "backward": back, "far": far}
 
 
-def _predict(case: Case) -> dict[str, Any]:
+def _predict(subject: Any, mesh: Any, plan: Any) -> dict[str, Any]:
     from fwdscope.mesh.inspection import with_mesh
     from fwdscope.report.ranks import traffic_of
 
-    subject, mesh, plan = _subject(case)
     found = with_mesh(subject, subject.report(), mesh, plan).mesh
     assert found is not None
-    traffic = [[one.kind, one.dimension, one.calls, one.nbytes] for one in traffic_of(found.collectives)]
+    traffic = [list(vars(one).values()) for one in traffic_of(found.collectives)]
     return {"params": found.rank.params, "macs": found.rank.macs, "traffic": traffic}
+
+
+def _predict_backward(subject: Any, mesh: Any, plan: Any) -> list[Any]:
+    from fwdscope.mesh.inspection import with_mesh
+    from fwdscope.report.ranks import traffic_of
+    from fwdscope.settings import TrainingSettings
+
+    stepped = subject.again(TrainingSettings())
+    found = with_mesh(stepped, stepped.report(), mesh, plan).mesh
+    assert found is not None
+    return [list(vars(one).values()) for one in traffic_of(found.collectives, "backward")]
 
 
 if __name__ == "__main__":
