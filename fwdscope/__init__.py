@@ -341,6 +341,7 @@ def check(
     jobs: int = 1,
     cached: bool = True,
     allow_import: bool = False,
+    grow: bool = False,
 ) -> CheckRun:
     """Check specs against their promised shapes, expectations and baselines.
 
@@ -348,6 +349,7 @@ def check(
     ship. ``.exit_code`` is 0 if all is well, 1 if a spec fails, 2 if one is invalid; ``.outcomes`` say what was found
     in each. ``baseline`` is a folder of baselines, from which costs may differ by ``tolerance`` (0.01 is 1 %);
     ``update`` writes them. With ``cached``, a spec that has not changed since an earlier run is not built again.
+    With ``grow``, formulas under ``expect`` are checked at other values of their vars too.
 
     Raises :class:`TargetError` for a target that names no spec. A mistake in a spec is an outcome, not an exception.
     """
@@ -357,7 +359,7 @@ def check(
     from fwdscope.commands.check.run import CheckPlan, check_files
 
     folder = BaselineFolder(Path(baseline), update, tolerance) if baseline is not None else None
-    plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, cached, folder)
+    plan = CheckPlan(CheckSettings(dtype, allow_import, grow), jobs, cached, folder)
     return check_files(files([os.fspath(target) for target in targets]), plan)
 
 

@@ -43,6 +43,7 @@ _BADGE = (
 _WATCH = "Check again each time that a file is saved, with marks at what changed. Ctrl-C ends it."
 _SIZES = "A size of the inputs of a library's model: B (batch), T (tokens), H, W, F (frames). Repeatable."
 _FORMAT_ONLY = "Check only that specs are laid out as `fwdscope format` writes them, from their text alone."
+_GROW = "Check formulas under `expect` at other values of their vars too, near and far, as `scale` builds them."
 _NO_CACHE = "Build every spec, even if it has not changed since an earlier run."
 
 
@@ -63,6 +64,7 @@ def check(
     badge: Annotated[Path | None, typer.Option(metavar="FILE", help=_BADGE)] = None,
     watch: Annotated[bool, typer.Option("--watch", help=_WATCH)] = False,
     format_only: Annotated[bool, typer.Option("--format-only", help=_FORMAT_ONLY)] = False,
+    grow: Annotated[bool, typer.Option("--grow", help=_GROW)] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=_NO_CACHE)] = False,
     sizes: Annotated[list[str] | None, typer.Option("--set", metavar="SIZE=VALUE", help=_SIZES)] = None,
     arguments: Arguments = None,
@@ -86,7 +88,7 @@ def check(
         folder = _baselines(baseline, update, tolerance, "tolerance" in defaulted(ctx))
         if allow_import:
             import_from_here()
-        plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder, timeout)
+        plan = CheckPlan(CheckSettings(dtype, allow_import, grow), jobs, not no_cache, folder, timeout)
         if "-" in (targets or []) and folder is not None:
             raise InputError("a baseline is of a file, and - is stdin: leave one of them out")
         if watch:

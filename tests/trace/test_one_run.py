@@ -27,7 +27,7 @@ def _seen(found: Trace) -> Any:
         )
         for n in found.root.nodes()
     ]  # fmt: skip
-    lives = [(node.path, name, live) for node, name, live in found.lives]
+    lives = [(around.path, node.path, name, live) for around, node, name, live in found.lives]
     return nodes, lives, found.unused, found.peak, found.fused, sorted(map(str, found.fields.values()))
 
 

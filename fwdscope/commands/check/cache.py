@@ -38,4 +38,4 @@ def keep(source: Source, path: Path, settings: CheckSettings, result: CheckResul
 
 
 def _entry(source: Source, path: Path, settings: CheckSettings) -> CacheEntry:
-    return CacheEntry("check", (str(path.absolute()), source.name, settings.dtype), (source.text,))
+    return CacheEntry("check", (str(path.absolute()), source.name, settings.dtype, settings.grow), (source.text,))

@@ -114,7 +114,7 @@ def verdicts(
     """
     found = [*_outputs(checked, report)] if check_outputs else []
     for one in checked.spec.expect.figures:
-        verdict = Verdict(_what(one.name, one.layer), one.text, one.span, "met", one.layer)
+        verdict = Verdict(what_of(one.name, one.layer), one.text, one.span, "met", one.layer)
         if one.name == "latency":
             measured = (latencies or {}).get(one.on, MeasuredLatency(missing="not measured"))
             found.append(_check_latency(verdict, one, measured))
@@ -124,6 +124,19 @@ def verdicts(
         elif step is not None:
             found.append(_check_value(verdict, one, step.figures[one.name], step.uncounted))
     return tuple(sorted(found, key=lambda verdict: verdict.span))
+
+
+def value_of(
+    one: ExpectedFigure, report: Report, caches: Mapping[int, int | None], step: TrainingStep | None
+) -> int | None:
+    """What a network has of an expected figure; None if it has none."""
+    if one.name in STEP_FIGURES:
+        return None if step is None else step.figures[one.name]
+    row = row_at(report.layers, one.layer) if one.layer is not None else None
+    if one.name == "kv_cache" or (one.layer is not None and row is None):
+        return caches.get(one.past) if one.name == "kv_cache" else None
+    value = getattr(row or report.totals, one.name, None)
+    return value if isinstance(value, int) else None
 
 
 def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report, value: int | None) -> Verdict:
@@ -233,7 +246,7 @@ def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
         met = _matches(one.shape, got, evaluate)
         if one.layer is not None and row is None:
             met, shown = False, f"no layer {one.layer}"
-        yield Verdict(_what("output", one.layer), one.text, one.span, "met" if met else "failed", one.layer, shown)
+        yield Verdict(what_of("output", one.layer), one.text, one.span, "met" if met else "failed", one.layer, shown)
 
 
 def _matches(shape: Expression, got: tuple[Shape, ...], evaluate: Evaluate) -> bool:
@@ -270,5 +283,6 @@ def _matches_one(shape: Expression, got: Shape, evaluate: Evaluate) -> bool:
         return False
 
 
-def _what(name: str, layer: str | None) -> str:
+def what_of(name: str, layer: str | None) -> str:
+    """The words for a figure of a layer, or of the whole."""
     return name if layer is None else f"{layer} {name}"

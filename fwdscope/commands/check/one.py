@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """How specs are checked: the dtype of weights, and whether specs may import the user's own classes."""
+    """How specs are checked: the dtype of weights, whether specs may import the user's own classes, and whether
+    expected formulas are checked at other vars too.
+    """
 
     dtype: str = "float32"
     allow_import: bool = False
+    grow: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,10 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
     latencies = expected_latencies(checked, settings.dtype)
     found = verdicts(checked, report, True, latencies, caches, step)
     points = [*promised, *_expectations(checked, found, difference)]
+    if settings.grow:
+        from fwdscope.commands.check.growth import growth_points
+
+        points += sorted(growth_points(checked, settings.dtype), key=lambda point: point.line or 0)
     outcome = Outcome(
         spec.source.name,
         spec.name,
