@@ -112,8 +112,11 @@ def _replaced(value: Any, operands: Iterator[Operand]) -> Any:
     return value
 
 
-def _input_dim(op: Op, place: int, result: int, dim: int) -> int | None:
-    """The input dimension that becomes a dimension of the result; None if there is none, or if positions are mixed."""
+def _input_dim(op: Op, place: int, result: int, dim: int, length: int = 0) -> int | None:
+    """The input dimension that becomes a dimension of the result; None if there is none, or if positions are mixed.
+
+    If the dimension has more than ``length`` positions, they are a factor of it, and the input's that has only them.
+    """
     rule, x, out = find(op.name), op.operands[place].shape, op.outputs[result].shape
     window = rule.window if rule is not None else None
     if op.name in _SOFTMAX or (window is Passing.SAME and place == 0):
@@ -122,7 +125,7 @@ def _input_dim(op: Op, place: int, result: int, dim: int) -> int | None:
         at = dim - len(out) + len(x)
         return at if at >= 0 and x[at] == out[dim] else None
     if window is Passing.RESHAPED:
-        return _reshaped_dim(out, dim, x)
+        return _reshaped_dim(out, dim, x, length)
     if op.name in _REDUCED:
         dims = op.at(1) if isinstance(op.at(1), tuple) else (op.at(1),)
         left = [d for d in range(len(x)) if None not in dims and d not in {n % len(x) for n in dims}]
@@ -138,14 +141,19 @@ def _input_dim(op: Op, place: int, result: int, dim: int) -> int | None:
     return source if isinstance(source, int) and x[source] == out[dim] else None
 
 
-def _reshaped_dim(shape: Shape, dim: int, other: Shape) -> int | None:
-    """The dimension of another shape of the same elements that holds a dimension of this one."""
+def _reshaped_dim(shape: Shape, dim: int, other: Shape, length: int = 0) -> int | None:
+    """The dimension of another shape of the same elements that holds a dimension of this one, or a factor of it."""
     before = math.prod(shape[:dim])
+    behind = before * shape[dim]
     fits = []
     for d, n in enumerate(other):
         at = math.prod(other[:d])
-        if before % at == 0 and at * n % (before * shape[dim]) == 0:
+        if before % at == 0 and at * n % behind == 0:
             fits.append(d)
+    if not fits and length < shape[dim]:
+        # A batch and its positions are split again, in either order.
+        split = [(d, math.prod(other[:d])) for d, n in enumerate(other) if n == length]
+        return next((d for d, at in split if at * length == behind or at == before), None)
     # Of dimensions of size 1, which all fit, that with the same ones before it or behind it.
     same = [d for d in fits if other[d] == shape[dim]] or fits
     alike = [d for d in same if other[:d] == shape[:dim] or other[d + 1 :] == shape[dim + 1 :]]
@@ -326,7 +334,7 @@ class _Graph:
                 continue
             found: dict[int, int] = {}
             for place, number in enumerate(inputs):
-                at = {_input_dim(op, place, j, dim) for j, dim in results.items()}
+                at = {_input_dim(op, place, j, dim, attention.length) for j, dim in results.items()}
                 d = at.pop() if len(at) == 1 else None
                 if d is not None and op.operands[place].shape[d] % attention.length == 0 and dims.get(number, d) == d:
                     found[place] = d

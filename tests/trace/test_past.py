@@ -69,6 +69,13 @@ def test_multi_head_latent_attention_keeps_the_latent_and_makes_keys_and_values_
     assert row.note == "over all positions, 1,000 of them from the cache"
 
 
+def test_the_latent_is_kept_for_each_sequence_of_a_batch() -> None:
+    # Where a linear layer takes a batch and its positions as one dimension.
+    report = report_of("deepseek_v2_lite", 1000, B=3, T=2, depth=2, experts=2, top_k=1)
+    assert kept(report) == {("latent", "past", (3 * 1000, 512)): 2, ("keys", "past", (3, 1000, 64)): 2}
+    assert report.totals.kv_cache == 2 * 3 * 2 * 1000 * 576
+
+
 @pytest.mark.parametrize(
     ("spec", "sizes", "past", "encoder"),
     [

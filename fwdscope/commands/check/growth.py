@@ -114,6 +114,7 @@ def _is_further(one: ExpectedFigure) -> bool:
 
 
 def _check_all(places: _Places) -> Iterator[CheckPoint]:
+    from fwdscope.commands.scale.growth import thresholds
     from fwdscope.commands.scale.interpolation import COST, Interpolation
 
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -127,7 +128,8 @@ def _check_all(places: _Places) -> Iterator[CheckPoint]:
     right: dict[Hashable, Polynomial] = {}
     for names, numbers in groups.items():
         if base := {name: places.base[name] for name in names}:
-            search = Interpolation(sample, base, numbers, 2 if places.further else 6, sizes=places.base.values())
+            number, sizes, compared = 2 if places.further else 6, places.base.values(), thresholds(places.checked)
+            search = Interpolation(sample, base, numbers, number, sizes=sizes, thresholds=compared)
             found = search.find().formulas
             right |= {i: found[i] for i in numbers if i in found}
     for i, one in enumerate(places.formulas):

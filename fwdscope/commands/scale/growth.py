@@ -26,10 +26,13 @@ from fwdscope.commands.scale.probe import (
     RowKey,
 )
 from fwdscope.errors import InputError
+from fwdscope.language import expression as ex
 from fwdscope.language.names import listed, nearest
+from fwdscope.language.tree import expressions, statements
 from fwdscope.polynomial import Formula, Maximum, Polynomial, largest_of
 
 if TYPE_CHECKING:
+    from fwdscope.language.check import Checked
     from fwdscope.settings import TrainingSettings
     from fwdscope.targets import Target
     from fwdscope.trace.rows import RowFigures
@@ -395,6 +398,17 @@ def vars_of(target: Target) -> dict[str, int]:
     return {name: value for name, value in checked.variables.items() if type(value) is int and value > 0}
 
 
+def thresholds(checked: Checked) -> list[int]:
+    """The whole numbers that a spec's lines compare others with, as constants or vars."""
+    bodies = (checked.spec.layers, *(block.body for block in checked.spec.blocks))
+    lines = itertools.chain.from_iterable(map(statements, bodies))
+    nodes = (node for line in lines for one in expressions(line) for node in ex.walk(one))
+    inside = [node for one in nodes if isinstance(one, ex.Compare) for node in ex.walk(one)]
+    constants = [node.value for node in inside if isinstance(node, ex.Constant)]
+    constants += [checked.variables.get(node.id) for node in inside if isinstance(node, ex.Name)]
+    return sorted({value for value in constants if type(value) is int})
+
+
 def _is_whole(value: object) -> bool:
     return type(value) is int or (isinstance(value, str) and value.isdigit())
 
@@ -450,7 +464,8 @@ def grow(
     probe.check(base)
     peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]
     primary, sizes = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())], vars_of(target).values()
-    search = Interpolation(probe, base, primary, held_out, on_progress, sizes)
+    compared = [] if target.is_module else thresholds(target.load_spec()[0])
+    search = Interpolation(probe, base, primary, held_out, on_progress, sizes, compared)
     found = search.find()
     names_of_all = [*TOTALS, *(OF_STEP if training else ()), *peaks]
     figures = {name: _figure(name, search, found) for name in names_of_all}
@@ -459,7 +474,9 @@ def grow(
     bad = {name for key in primary for name in found.broken.get(key, ())}
     if bad and (rest := {name: value for name, value in base.items() if name not in bad}):
         kept = {name: value for name, value in base.items() if name in bad}
-        narrower = Interpolation(lambda point: search.at({**kept, **point}), rest, primary, held_out, sizes=sizes)
+        narrower = Interpolation(
+            lambda point: search.at({**kept, **point}), rest, primary, held_out, sizes=sizes, thresholds=compared
+        )
         others = narrower.find()
         formulas = {**others.formulas, **formulas}
         for name, one in figures.items():
@@ -635,7 +652,14 @@ def _cache(
     if not (probe(base) or {}).get("kv_cache"):
         return None
     search = Interpolation(probe, base, ["kv_cache"], 2, on_progress)
-    return _figure("kv_cache", search, search.find(found.ranges))
+    figure = _figure("kv_cache", search, search.find(found.ranges))
+    rest = {name: value for name, value in base.items() if name not in figure.broken}
+    if figure.formula is not None or not rest:
+        return figure
+    kept = {name: base[name] for name in figure.broken}
+    narrower = Interpolation(lambda point: search.at({**kept, **point}), rest, ["kv_cache"], 2)
+    known = _figure("kv_cache", narrower, narrower.find([one for one in found.ranges if one.name in rest]))
+    return replace(known, broken=figure.broken, off=figure.off, fixed=kept)
 
 
 def _rows(

@@ -113,12 +113,15 @@ class Interpolation:
         held_out: int = 6,
         on_progress: Callable[[str], None] = lambda _: None,
         sizes: Iterable[int] = (),
+        thresholds: Iterable[int] = (),
     ) -> None:
         self.sample, self.base, self.primary, self.on_progress = sample, dict(base), tuple(primary), on_progress
         self.names = tuple(base)
         self.number = held_out
         # Other sizes of the network, which values of a var may have to divide.
         self.sizes = {*sizes, *base.values()}
+        # Values that the network compares others with: at one, or beside it, all may be otherwise.
+        self.thresholds = {value + by for value in thresholds for by in (-1, 0, 1)}
         self.known: dict[tuple[int, ...], Figures | None] = {}
         self.random = random.Random(0)
         first = self.at(self.base)
@@ -274,9 +277,28 @@ class Interpolation:
         found.broken |= stray
         for key in stray:
             del found.degrees[key]
+        self.narrow(found, figures)
         kept = [key for key in self.primary if key in found.degrees]
         found.low = min((found.lows[key] for key in kept), default=found.low)
         found.high = max((found.highs[key] for key in kept), default=found.high)
+
+    def narrow(self, found: VarRange, figures: Sequence[Figures]) -> None:
+        """Leave out of the range of each figure a value inside at which it is something else."""
+        choices = range(
+            found.values[0] % found.step or found.step, max(found.highs.values(), default=0) + 1, found.step
+        )
+        for value in sorted(self.thresholds.intersection(choices) - {*found.values}):
+            if self.affordable(found.name, value) is None:
+                continue
+            inside = {key for key in found.degrees if found.lows[key] <= value <= found.highs[key]}
+            for key in inside - self.following(found, figures, value, inside):
+                if value < min(found.base, found.values[0]):
+                    found.lows[key] = value + found.step
+                elif value > max(found.base, found.values[-1]):
+                    found.highs[key] = value - found.step
+                else:
+                    found.broken.add(key)
+                    del found.degrees[key]
 
     def place(self, name: str, value: int) -> tuple[int, ...]:
         """Where a var has a value and the others stay."""
@@ -294,10 +316,15 @@ class Interpolation:
             else:
                 yield start + step * ((most * factor - start) // step)
 
+    def affordable(self, name: str, value: int) -> Figures | None:
+        """The figures with another value of a var; None if it cannot be built, or is too dear to look at again."""
+        there = self.at({**self.anchor, name: value})
+        dear = there is not None and there.get(COST, 0) > max(_FAR * self.cost, _CHEAP) and value != self.base[name]
+        return None if dear else there
+
     def following(self, found: VarRange, figures: Sequence[Figures], value: int, keys: Iterable[Key]) -> set[Key]:
         """Of some figures, those that are at a value what their formulas give; none where it cannot be built."""
-        there = self.at({**self.anchor, found.name: value})
-        if there is None or (there.get(COST, 0) > max(_FAR * self.cost, _CHEAP) and value != self.base[found.name]):
+        if (there := self.affordable(found.name, value)) is None:
             return set()
         known: dict[tuple[int, ...], bool] = {}
         right = set()

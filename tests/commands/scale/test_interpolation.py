@@ -6,7 +6,7 @@ import math
 import os
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -19,12 +19,12 @@ from fwdscope.polynomial import Maximum, Polynomial, is_at_most, variable
 EXAMPLES = int(os.environ.get("FWDSCOPE_SCALE", "25"))
 
 
-def found(figures: dict[str, object], **base: int) -> Found:
+def found(figures: dict[str, object], thresholds: Sequence[int] = (), **base: int) -> Found:
     def sample(at: Mapping[str, int]) -> dict[Key, int] | None:
         values = {name: eval(text, {"max": max, "min": min}, dict(at)) for name, text in figures.items()}  # type: ignore[call-overload]
         return None if None in values.values() else values
 
-    return Interpolation(sample, base, list(figures)).find()
+    return Interpolation(sample, base, list(figures), thresholds=thresholds).find()
 
 
 @pytest.mark.core
@@ -73,6 +73,15 @@ def test_a_maximum_far_from_the_values_is_no_wrong_formula() -> None:
     got = found({"f": "max(B * T, 40_000)"}, B=1, T=512)
     for name, formula in got.formulas.items():
         assert all(formula(B=b, T=t) == max(b * t, 40_000) for b, t in ((48, 8192), (1, 1), (1, 512))), name
+
+
+def test_a_value_that_the_network_compares_with_bounds_the_range() -> None:
+    # Of depth layers one is wider, unless it is the last: what is behind is wider then, at depth = 5 alone.
+    got = found({"f": "B * depth", "g": "B * (9 if depth == 5 else 3)"}, [4], B=1, depth=8)
+    (depth,) = (one for one in got.ranges if one.name == "depth")
+    assert (depth.bounds("f")[0], depth.bounds("g")[0]) == (1, 6)
+    # Between the values that it was found from, it is none.
+    assert found({"g": "B * (9 if depth == 20 else 3)"}, [20], B=1, depth=12).broken == {"g": ("depth",)}
 
 
 _TERMS = st.lists(

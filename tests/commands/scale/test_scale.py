@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from held_out import wrong_figures
 from typer.testing import CliRunner
 
 import fwdscope
@@ -174,6 +175,58 @@ def test_checkpointed_blocks_keep_their_inputs() -> None:
     # Of each of three blocks its input; the rest as in the test above.
     assert got["saved_activations"] == 3 * 4 * 128 * d + 4 * 128 * (2 * d + 2) + 8 * 64
     assert got["optimizer_state"] == 0
+
+
+def test_what_deepseek_keeps_of_a_position_is_its_latent_for_each_sequence() -> None:
+    # DeepSeek-AI 2024, table 1: 512 values and a rotated key of 64, in float32 here.
+    got = grow(Target("deepseek_v2_lite", {"experts": "2", "top_k": "1", "depth": "1"}), ["B"], held_out=2)
+    assert got["kv_cache"] == 4 * (512 + 64) * B
+
+
+def test_what_wavenet_keeps_has_a_formula_in_all_but_the_number_of_dilations() -> None:
+    target = Target("wavenet", {"stacks": "1", "T": "64", "depth": "3"})
+    cache = grow(target, ["width", "depth"], held_out=2).figures["kv_cache"]
+    # The inputs of dilations 1, 2 and 4, and one in front of them: 2^depth has no polynomial.
+    assert cache.broken == ("depth",)
+    assert (cache.formula, cache.fixed) == (4 * 8 * variable("width"), {"depth": 3})
+
+
+@pytest.mark.parametrize(("name", "names"), [("lstm", "B,T,hidden,depth"), ("nerf", "depth,W")])
+def test_formulas_are_what_reports_have_at_values_drawn_by_chance(name: str, names: str) -> None:
+    # tests/benchmarks/scaling.py does so with all specs, at 20 values each.
+    compared, wrong = wrong_figures(growth(name, names), Target(name), 4)
+    assert compared > 50
+    assert not wrong
+
+
+# --- models in code --------------------------------------------------------------------------------------------------
+
+
+def test_vars_of_a_spec_of_a_model_in_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "from torch import nn\n\n\n"
+        "class Mlp(nn.Sequential):\n    def __init__(self, width, depth):\n"
+        "        super().__init__(*(nn.Linear(width, width) for _ in range(depth)), nn.Linear(width, 5))\n"
+    )
+    (tmp_path / "grown_mlp.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = "vars: {B: 4, width: 8, depth: 3}\ninputs:\n  input: rand(B, width)\n"
+    (tmp_path / "grown.yaml").write_text(spec + "model: grown_mlp:Mlp(width=width, depth=depth)\n")
+    got = grow(Target(str(tmp_path / "grown.yaml"), allow_import=True), held_out=2)
+    width = variable("width")
+    assert list(got.base) == ["B", "width", "depth"]
+    assert got["params"] == depth * width * (width + 1) + 5 * (width + 1)
+    assert got["macs"] == B * width * (depth * width + 5)
+
+
+def test_settings_of_a_transformers_model() -> None:
+    pytest.importorskip("transformers")
+    given = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100, "n_positions": 64}
+    target = Target("transformers:GPT2LMHeadModel", {"T": "16"}, arguments=given)
+    got = grow(target, ["n_embd", "n_layer"], held_out=2)
+    d, depth = variable("n_embd"), variable("n_layer")
+    # As GPT-2's: two tables, of each block 12d² + 13d, and one norm behind.
+    assert got["params"] == (100 + 64) * d + depth * (12 * d * d + 13 * d) + 2 * d
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
