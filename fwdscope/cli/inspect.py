@@ -179,6 +179,7 @@ def inspect(
             if partial and error.partial is not None:
                 _write([("", error.partial, options)], form, output)
             raise
+        _write_plan(found, shard)
         shown: list[NamedReport] = []
         for target, report in found:
             again = options._replace(target=_command_line(target, chosen, on, settings, measured_step))
@@ -375,6 +376,20 @@ def _with_estimates(target: Target, report: Report, hardware: _Hardware, largest
 
             report = with_generation(target, report)
     return fastest_first(report) if hardware.fastest_first else report
+
+
+def _write_plan(found: list[tuple[Target, Report]], shard: str | None) -> None:
+    """Write the plan that was proposed for a target to the file of ``--shard auto:FILE``, which is not there yet."""
+    if shard is None or not shard.startswith("auto:"):
+        return
+    file = Path(shard.removeprefix("auto:"))
+    plans = [report.mesh.plan_file for _, report in found if report.mesh is not None]
+    if len(plans) > 1:
+        raise InputError(f"--shard auto:{file} is for one target; here are {len(plans)}")
+    if file.exists():
+        raise InputError(f"--shard auto:{file}: the file is there; give another name, or --shard {file} to use it")
+    for text in plans:
+        put(text, file)
 
 
 def _exit_code(found: list[tuple[Target, Report]], strict: bool) -> int:

@@ -148,7 +148,7 @@ def _parse_batch(text: str) -> int | str:
 
 Batch = Annotated[int | None, typer.Option("--batch", parser=_parse_batch, metavar="N", help=_BATCH)]
 _MESH = "What one rank of a mesh of devices holds, computes and sends: tp=8, or dp=4,tp=8, or pp=2,fsdp=8,tp=4."
-_SHARD = "The plan for --mesh: a file with shard:, or auto to propose one. Default: the spec's own, else auto."
+_SHARD = "The plan for --mesh: a file; auto proposes one, auto:plan.yaml writes it. Default: the spec's, else auto."
 
 
 def _parse_mesh(text: str) -> Mesh:
@@ -168,7 +168,7 @@ def on_mesh(target: Target, mesh: Mesh | None, shard: str | None) -> Target:
         return target._replace(mesh=mesh)
     if mesh is None and (target.is_module or target.is_report or target.load_spec()[0].spec.mesh is None):
         raise InputError(f"--shard {shard} is the plan for a mesh: add --mesh tp=8")
-    if shard == "auto":
+    if shard == "auto" or shard.startswith("auto:"):
         return target._replace(mesh=mesh, plan="auto")
     from fwdscope.language.plan_parser import read_plan
     from fwdscope.language.source import read

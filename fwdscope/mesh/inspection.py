@@ -39,7 +39,7 @@ def with_mesh(subject: Recordable, report: Report, mesh: Mesh, plan: Plan | Lite
     notes = []
     if plan == "auto":
         plan = propose(subject.trace, mesh)
-        notes = ["the plan is proposed: write it to a file, edit it, and give it by --shard FILE"]
+        notes = ["the plan is proposed: --shard auto:plan.yaml writes it to a file, to be edited and given by --shard"]
         if mesh.size("tp") > 1 and not any(one.style == "colwise" for one in plan.layers):
             raise InputError(
                 f"--mesh {mesh}: no layers of {report.name} are seen that can be split over tp: "
@@ -47,7 +47,7 @@ def with_mesh(subject: Recordable, report: Report, mesh: Mesh, plan: Plan | Lite
             )
     try:
         rank = record_rank(subject.trace_by, subject.module, plan, mesh, subject.training, subject.past)
-        found = mesh_report(rank, report, plan, mesh, subject.training)
+        found = mesh_report(rank, report)
         shares = row_shares(rank, report.layers, found.collectives)
         layers = tuple(replace(row, rank=share) for row, share in zip(report.layers, shares, strict=True))
     except ShardError as error:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from fwdscope.language.plan import Mesh, Plan
-from fwdscope.mesh.holdings import shard_of
+from fwdscope.language.plan import Plan
 from fwdscope.mesh.sharding import ShardingMode, sharded
 from fwdscope.model.events import LineResult, StepStart
 from fwdscope.ops.nested import tensors
@@ -27,8 +26,8 @@ else:
     _Base = object
 
 
-def _locals(value: Any) -> list[Tensor]:
-    return list(map(local_tensor, tensors(value)))
+def _locals(value: Any) -> Any:
+    return local_tensor(value) if isinstance(value, Tensor) else list(map(local_tensor, tensors(value)))
 
 
 class _OfRank(_Base):
@@ -85,19 +84,19 @@ class RankRecorder(_OfRank, Recorder):
 class RankStepRecorder(_OfRank, StepRecorder):
     """Records the training step of one rank."""
 
-    def __init__(self, plan: Plan, mesh: DeviceMesh, settings: TrainingSettings, repeats: bool, fsdp: int) -> None:
+    def __init__(self, plan: Plan, mesh: DeviceMesh, settings: TrainingSettings, repeats: bool = False) -> None:
         super().__init__(settings, repeats)
-        self.plan, self.mesh, self.fsdp = plan, mesh, fsdp
+        self.plan, self.mesh = plan, mesh
 
     def stepped(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         """What the rank has of the parameters."""
-        return [shard_of(local_tensor(one), self.fsdp) for one in parameters]
+        return list(map(local_tensor, parameters))
 
 
 def rank_recorder(
-    plan: Plan, world: DeviceMesh, mesh: Mesh, training: Training, repeats: bool = False, past: Past | None = None
+    plan: Plan, world: DeviceMesh, training: Training, repeats: bool = False, past: Past | None = None
 ) -> Recorder:
     """The recorder of one rank's forward, or training step."""
     if isinstance(training, TrainingSettings):
-        return RankStepRecorder(plan, world, training, repeats, mesh.size("fsdp"))
+        return RankStepRecorder(plan, world, training, repeats)
     return RankRecorder(plan, world, repeats, past)

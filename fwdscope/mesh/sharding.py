@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
+from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard
 from torch.distributed.tensor.experimental import implicit_replication
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.distributed.tensor.parallel import loss_parallel
+from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from fwdscope.errors import InputError, LayerError
@@ -58,8 +59,9 @@ def split_dimension(module: nn.Module, name: str, rule: LayerRule | None) -> int
     styles = (dims for (kind, style), dims in _SPLIT.items() if style == rule.style and isinstance(module, kind))
     found = next(styles, None)
     if found is None:
-        kind = type(module).__name__
-        message = f"{rule.pattern}: {rule.style} splits a Linear or an Embedding, and this matches a {kind}"
+        kind = module._get_name()
+        article = "an" if kind[:1] in "AEIOU" else "a"
+        message = f"{rule.pattern}: {rule.style} splits a Linear or an Embedding, and this is {article} {kind}"
         raise ShardError(message, rule.pattern, "name the layers inside it, or leave it whole with replicate")
     return found[name == "bias"]
 
@@ -111,8 +113,9 @@ def _split_sequence(mesh: DeviceMesh, module: nn.Module, args: tuple[Any, ...]) 
 
 def _shard(tensor: nn.Parameter, dim: int, rule: LayerRule, mesh: DeviceMesh, path: str) -> nn.Parameter:
     ranks, size = mesh.size(), tensor.shape[dim]
-    if size % rule.packed:
-        raise ShardError(f"{path}: {size:,} in dimension {dim} are not {rule.packed} equal parts", rule.pattern)
+    if rule.packed > 1 and size % (rule.packed * ranks):
+        parts = f"the {rule.packed} layers in the {size:,} of its dimension {dim}"
+        raise ShardError(f"{path}: {parts} do not divide among {ranks} ranks", rule.pattern, "take another tp")
     with torch.no_grad():
         pieces = tensor.detach().unflatten(dim, (rule.packed, -1)).chunk(ranks, dim + 1)
         rank = mesh.get_local_rank()
@@ -148,7 +151,7 @@ class ShardingMode(TorchFunctionMode):
         self.splits_sequence = plan.splits_sequence
         # Tensors that were made whole DTensors, by the identity of what they were made of, as long as that lives.
         self.whole: dict[int, tuple[weakref.ref[Tensor], Tensor]] = {}
-        self.stack = contextlib.ExitStack()
+        self.stack, self.splits_loss = contextlib.ExitStack(), False
 
     def __enter__(self) -> ShardingMode:
         self.stack.enter_context(implicit_replication())
@@ -161,7 +164,8 @@ class ShardingMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not any(isinstance(one, DTensor) for one in tensors([args, kwargs])):
+        is_attribute = getattr(func, "__name__", "") == "__get__"
+        if is_attribute or not any(isinstance(one, DTensor) for one in tensors([args, kwargs])):
             return func(*args, **kwargs)
         try:
             return self.run(func, args, kwargs)
@@ -181,8 +185,7 @@ class ShardingMode(TorchFunctionMode):
         uneven = re.search(r"dimension \d+ \(size (\d+)\) is not evenly divisible", text)
         where = f"dimension {place.dim} of {tuple(split.shape)}" if isinstance(place, Shard) else str(place)
         if uneven is not None:
-            message = f"{where} is split over {ranks} ranks of tp, and {name} makes {uneven[1]} parts of it"
-            return LayerError(message, f"take a tp that divides {uneven[1]}, or leave the layer that makes it whole")
+            return _uneven(split, getattr(place, "dim", 0), ranks, name, uneven[1])
         if "sharding strategy" in text:
             message = f"torch cannot split {name} over ranks: its input is split in {where}"
         else:
@@ -193,14 +196,24 @@ class ShardingMode(TorchFunctionMode):
         """Run a function, some of whose tensors are split."""
         if func is linear:
             return self.settle(self.linear(*args, **kwargs))
+        if func is cross_entropy and isinstance(_placement(args[0]), Shard):
+            self.split_loss()
         if func is scaled_dot_product_attention:
             return self.attention(*args, **kwargs)
-        if getattr(func, "__name__", "") == "__get__":  # an attribute
-            return func(*args, **kwargs)
+        if args and is_packed(_placement(args[0])):
+            found = self.unpacked(func, *args, **kwargs)
+            if found is not None:
+                return found
         if torch.is_grad_enabled():  # so that gradients of what each rank has whole are summed over ranks
             args = tuple(map(self.as_whole, args))
             kwargs = {name: self.as_whole(one) for name, one in kwargs.items()}
         return self.settle(func(*args, **kwargs))
+
+    def split_loss(self) -> None:
+        """Compute losses on classes that are split, until the mode ends, since the backward does so too."""
+        if not self.splits_loss:
+            self.stack.enter_context(loss_parallel())
+        self.splits_loss = True
 
     def as_whole(self, value: Any) -> Any:
         """A tensor that needs a gradient, or each in a list, as a DTensor."""
@@ -216,7 +229,35 @@ class ShardingMode(TorchFunctionMode):
             return split if bias is None else split + bias
         if place is not None and not isinstance(place, Replicate) and isinstance(_placement(x), Shard):
             x = self.gathered(x)
-        return linear(x, weight, bias)
+        if not is_packed(place):
+            result: Any = linear(x, weight, bias)
+            # So that a gradient is split as the result is, and each rank works on its part.
+            return result.redistribute(placements=result.placements) if torch.is_grad_enabled() else result  # type: ignore[no-any-return]
+        whole: Any = x
+        mine = whole.to_local(grad_placements=[Partial()])
+        parts: list[Any] = [one for one in (weight, bias) if one is not None]
+        local = linear(mine, *[one.to_local() for one in parts])
+        return self.wrapped(local, strided_shard(local.dim() - 1, parts_of(place)))
+
+    def unpacked(self, func: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """What takes several packed layers apart, on what this rank has of each; None for any other function."""
+        name, parts, last, ranks = getattr(func, "__name__", ""), parts_of(_placement(x)), x.dim() - 1, self.mesh.size()
+        splits = {"chunk": parts, "split": x.shape[last] // parts}
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        if name in splits and dim in (-1, last) and (*args, *kwargs.values())[0] == splits[name]:
+            return tuple(self.wrapped(one, Shard(last)) for one in x.to_local().chunk(parts, last))
+        sizes: tuple[int, ...] = ()
+        if name == "unflatten" and len(args) == 2 and args[0] in (-1, last):
+            sizes = tuple(args[1])
+        elif name in ("view", "reshape"):
+            given = tuple(args[0]) if len(args) == 1 and not isinstance(args[0], int) else args
+            sizes = given[last:] if given[:last] == tuple(x.shape[:last]) else ()
+        if len(sizes) < 2 or sizes[0] != parts:
+            return None
+        if sizes[1] % ranks and sizes[1] != -1:
+            raise _uneven(x, last, ranks, name, sizes[1])
+        mine = sizes[1] if sizes[1] == -1 else sizes[1] // ranks
+        return self.wrapped(x.to_local().unflatten(last, (parts, mine, *sizes[2:])), Shard(last + 1))
 
     def attention(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
@@ -262,6 +303,23 @@ class ShardingMode(TorchFunctionMode):
             split = self.splits_sequence and result.dim() > 2
             result = _placed(result, Shard(1) if split else Replicate())
         return result.to_local() if isinstance(_placement(result), Replicate) else result
+
+
+def _uneven(x: Tensor, dim: int, ranks: int, name: str, parts: object) -> LayerError:
+    message = (
+        f"dimension {dim} of {tuple(x.shape)} is split over {ranks} ranks of tp, and {name} makes {parts} parts of it"
+    )
+    return LayerError(message, f"take a tp that divides {parts}, or leave the layer that makes it whole")
+
+
+def parts_of(place: Any) -> int:
+    """How many layers are packed in a dimension that is split."""
+    return int(getattr(place, "split_factor", 1))
+
+
+def is_packed(place: Any) -> bool:
+    """Whether several layers are packed in a dimension that is split."""
+    return parts_of(place) > 1
 
 
 def _placement(x: Any) -> Placement | None:

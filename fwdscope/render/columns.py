@@ -270,7 +270,7 @@ _text = partial(_column, cut="end", min_width=12)
 
 def _scaled(name: str, drop: int, title: str = "") -> LayerColumn:
     """The column of a figure that is read by its size rather than to the last digit."""
-    in_bytes = name in ("read", "written", "memory", "kv_cache", "saved")
+    in_bytes = name in ("read", "written", "memory", "kv_cache", "saved", "traffic")
     shared = units.shared_bytes if in_bytes else units.shared_counts
     return _number(name, _scaled_cells(name, shared), drop, _scaled_cells(name, partial(shared, digits=4)), title)
 
@@ -289,6 +289,9 @@ COLUMNS: dict[str, LayerColumn] = {
         # Of a training step.
         _scaled("backward", 4, "backward MACs"),
         _scaled("saved", 3),
+        # Of a rank of a mesh, forward and backward.
+        _scaled("rank", 4, "per rank"),
+        _scaled("traffic", 3, "sent"),
         _scaled("flops", 5, "FLOPs"),
         _scaled("read", 6),
         _scaled("written", 6),
@@ -325,8 +328,8 @@ COLUMNS: dict[str, LayerColumn] = {
 _COLUMNS_OF_WEIGHTS = ("layer", "type", "output", "params", "share", "memory")
 _STORED = ("parameter", "block", "copies")
 _TITLES_OF_WEIGHTS = {"type": "stored as", "output": "shape", "memory": "bytes"}
-DEFAULT_COLUMNS = ("layer", "type", "output", "params", "kv_cache", "macs", "share")
-_COLUMNS_OF_STEP = ("layer", "type", "output", "params", "macs", "backward", "saved", "share")
+DEFAULT_COLUMNS = ("layer", "type", "output", "params", "kv_cache", "macs", "rank", "traffic", "share")
+_COLUMNS_OF_STEP = ("layer", "type", "output", "params", "macs", "backward", "rank", "traffic", "saved", "share")
 _COLUMNS_OF_TIMED_STEP = ("layer", "type", "output", "params", "saved", "eager", "eager_backward", "share")
 # With a run, in the order they stand; and those of them that need room to spare, the most telling first.
 _COLUMNS_OF_RUN = (
@@ -384,6 +387,8 @@ def _empty_columns(rows: Sequence[ShownRow], every: Sequence[ShownRow]) -> set[s
     filled = {
         "share": any(shown.share is not None for shown in rows),
         "macs": any(shown.row.macs or shown.row.uncounted for shown in every),
+        "rank": any(shown.row.rank for shown in every),
+        "traffic": any(shown.row.rank and shown.row.rank.sent + shown.row.rank.backward_sent for shown in every),
         "kv_cache": any(shown.row.kv_cache for shown in every),
         "latency": any(shown.row.latency is not None for shown in every),
         **dict.fromkeys(("eager", "eager_backward"), any(shown.row.eager is not None for shown in every)),

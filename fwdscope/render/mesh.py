@@ -22,6 +22,10 @@ _SPREADS = {
 }
 
 
+# Of more, those that send least are left out.
+_MOST_ROWS = 16
+
+
 def lines(report: Report, width: int) -> Iterator[Line]:
     """The part of a report that is about a mesh, if it has one."""
     mesh = report.mesh
@@ -30,11 +34,12 @@ def lines(report: Report, width: int) -> Iterator[Line]:
     spread = ", ".join(f"{one.name} {one.size} ({_SPREADS[one.name]})" for one in mesh.dimensions)
     yield from paragraph(f"on a mesh of {units.plural(mesh.ranks, 'rank')}: {spread}", width, "bold")
     yield from pack(per_rank(report, mesh), width)
+    if mesh.stages:
+        yield from lay_out(stages(mesh), width).lines()
+        yield ()
     if mesh.collectives:
         yield from lay_out(columns(mesh), width).lines()
-        sent = sum(one.times * one.sent for one in mesh.collectives)
-        step = "training step" if report.training else "forward"
-        yield from paragraph(f"a rank sends {units.byte_size(sent)} in a {step}, in rings", width, "dim")
+        yield from paragraph(traffic(report, mesh), width, "dim")
     else:
         yield from paragraph("ranks send nothing to one another", width, "dim")
 
@@ -65,20 +70,51 @@ def per_rank(report: Report, mesh: MeshReport) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def traffic(report: Report, mesh: MeshReport) -> str:
+    """``a rank sends 15.7 GiB in a forward``, and over which dimensions."""
+    sent: dict[str, int] = {}
+    for one in mesh.collectives:
+        sent[one.dimension] = sent.get(one.dimension, 0) + one.times * one.sent
+    parts = [(name, size) for name, size in sent.items() if size] if len(sent) > 1 else []
+    step = "training step" if report.training else "step" if report.past else "forward"
+    total = units.byte_sum(sum(sent.values()), parts) if parts else units.byte_size(sum(sent.values()))
+    hidden = len(mesh.collectives) - len(columns(mesh)[0].cells)
+    more = f"  ·  {units.plural(hidden, 'collective')} more that send less" if hidden else ""
+    return f"a rank sends {total} in a {step}, in rings{more}"
+
+
+def stages(mesh: MeshReport) -> list[Column]:
+    """The stages of a pipeline."""
+    found, counted = mesh.stages, units.shared_counts
+    names = "param_bytes", "peak_memory", "sent"
+    weights, peaks, sent = (units.shared_bytes([getattr(one, name) for one in found]) for name in names)
+    memory = tuple(Cell(text, style="bold" * (i == mesh.stage)) for i, text in enumerate(peaks))
+    return [
+        Column("stage", [units.exact(i) for i in range(len(found))], right=True),
+        Column("from", [printable(one.path) for one in found], cut="middle", min_width=12),
+        Column("weights", weights, right=True),
+        Column("MACs", counted([one.macs for one in found]), right=True),
+        Column("peak memory", memory, right=True),
+        Column("a rank sends", sent, right=True),
+    ]
+
+
 def columns(mesh: MeshReport) -> list[Column]:
     """What a rank takes part in: by the dimensions of the mesh, and in each those that send most first."""
     order = [one.name for one in mesh.dimensions]
     found = sorted(mesh.collectives, key=lambda one: (order.index(one.dimension), -one.times * one.sent))
+    most = sorted((one.times * one.sent for one in found), reverse=True)[:_MOST_ROWS]
+    found = [one for one in found if one.times * one.sent >= most[-1]]
     sent = [one.times * one.sent for one in found]
     each, every = units.shared_bytes([one.nbytes for one in found]), units.shared_bytes(sent)
     return [
-        Column("over", tuple(Cell(one.dimension) for one in found)),
-        Column("collective", tuple(Cell(one.kind) for one in found)),
-        Column("in the", tuple(Cell(one.direction) for one in found)),
-        Column("layer", tuple(Cell(_layer(one)) for one in found), cut="middle", min_width=12),
-        Column("times", tuple(Cell(units.exact(one.times)) for one in found), right=True),
-        Column("each", tuple(map(Cell, each)), right=True),
-        Column("a rank sends", tuple(map(Cell, every)), right=True),
+        Column("over", [one.dimension for one in found]),
+        Column("collective", [one.kind for one in found]),
+        Column("in the", [one.direction for one in found]),
+        Column("layer", [_layer(one) for one in found], cut="middle", min_width=12),
+        Column("times", [units.exact(one.times) for one in found], right=True),
+        Column("each", each, right=True),
+        Column("a rank sends", every, right=True),
     ]
 
 

@@ -115,6 +115,10 @@ FIGURES: dict[str, RowFigure] = {
         lambda report: report.training.saved_bytes if report.training else None,
         counted=False,
     ),
+    "rank": RowFigure("MACs of a rank", lambda row: row.rank.macs + row.rank.backward_macs if row.rank else None),
+    "traffic": RowFigure(
+        "bytes sent by a rank", lambda row: row.rank.sent + row.rank.backward_sent if row.rank else None, counted=False
+    ),
     "latency": RowFigure("time", lambda row: row.latency, whole_time, counted=False),
     "eager": RowFigure("eager time", lambda row: row.eager, _eager_time),
     "eager_backward": RowFigure(

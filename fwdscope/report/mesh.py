@@ -93,6 +93,19 @@ class RowShare:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A stage of a pipeline, by the path of its first layer: what one of its ranks holds, computes and sends."""
+
+    path: str
+    params: int
+    param_bytes: int
+    macs: int
+    flops: int
+    peak_memory: int
+    sent: int
+
+
+@dataclass(frozen=True)
 class MeshReport:
     """A network on a mesh: the figures of its heaviest rank, and all that this rank communicates in one step."""
 
@@ -105,7 +118,17 @@ class MeshReport:
     total_params: int
     total_flops: int
     collectives: tuple[Collective, ...] = ()
+    # With pp the stages, and which of them the figures above are of: that whose ranks need most memory.
+    stages: tuple[Stage, ...] = ()
+    stage: int = 0
+    # Of a training step; the batch of the report is that of one.
+    micro_batches: int = 1
     notes: tuple[str, ...] = ()
+
+    @property
+    def plan_file(self) -> str:
+        """The plan as a file for ``--shard``."""
+        return "shard:\n" + "".join(f"  {line}\n" for line in self.plan.splitlines())
 
     @property
     def ranks(self) -> int:

@@ -189,9 +189,9 @@ class RowOperators(NamedTuple):
     own: Sequence[tuple[str, Tensor]]
     ops: Sequence[OpRecord]
     backward: Sequence[OpRecord]
-    # MACs, FLOPs, bytes read and written, and kernels, here and inside, of the forward and of the backward.
-    figures: tuple[int, ...]
-    backward_figures: tuple[int, ...]
+    # Bytes that it is the first to keep for its backward, and that it keeps between steps of generation.
+    saved: int
+    kept: int
     # The number of rows inside it, which follow.
     inside: int
 
@@ -203,8 +203,8 @@ def row_operators(trace: Trace) -> list[RowOperators]:
     def add(steps: Sequence[_Step], times: int) -> None:
         for step in steps:
             place, many = len(found), times * step.repeat
-            costs = (*step.figures, step.kernels()), (*step.backward_figures[:4], step.kernels(backward=True))
-            of = step.node.path, many, step.nodes, step.own, step.ops, step.backward, *costs
+            kept = sum([one.nbytes for one in step.cached])
+            of = step.node.path, many, step.nodes, step.own, step.ops, step.backward, step.saved, kept
             found.append(RowOperators(*of, 0))
             add(step.children, many)
             found[place] = found[place]._replace(inside=len(found) - place - 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 
 import pytest
+import torch
 
+from fwdscope.errors import InputError
 from fwdscope.inspection import inspect_subject
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
@@ -173,3 +176,204 @@ def test_hybrid_sharding_scatters_over_one_dimension_and_reduces_over_the_other(
 )
 def test_bytes_that_a_rank_sends_in_a_ring(kind: str, nbytes: int, sent: int) -> None:
     assert Collective(kind, "tp", 8, nbytes, 1, "").sent == sent  # type: ignore[arg-type]
+
+
+# --- other networks ---------------------------------------------------------------------------------------------------
+
+GPT2 = """
+name: gpt2
+vars: {B: 2, T: 64, vocab: 2048, d: 96, heads: 12, depth: 2}
+inputs: {tokens: 'randint(0, vocab, (B, T))'}
+blocks:
+  Attention:
+    - c_attn = Linear(3 * d)
+    - q, k, v = c_attn.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    - scaled_dot_product_attention(q, k, v, is_causal=True)
+    - prev.transpose(1, 2).flatten(2)
+    - c_proj = Linear(d)
+  Block:
+    - ln_1 = LayerNorm
+    - attn = Attention
+    - mid = x + attn
+    - ln_2 = LayerNorm
+    - mlp = Sequential(Linear(4 * d), GELU, Linear(d))
+    - mid + mlp
+layers:
+  - wte = Embedding(vocab, d)
+  - h = depth * Block
+  - ln_f = LayerNorm
+  - logits = linear(ln_f, wte.weight)
+"""
+
+
+def test_projections_in_one_layer_are_split_by_heads_and_tied_tables_by_rows() -> None:
+    # Nothing says how: the plan is proposed.
+    found = on_mesh(GPT2, "tp=4", TrainingSettings(loss="cross_entropy"), "float32")
+    assert "h.*.attn.c_attn: colwise 3\nh.*.attn.c_proj: rowwise\n" in found.plan
+    # Split: the table, 12 d² of each block, and biases of 3 d and 4 d. Whole: biases behind rows (2 d), norms (4 d).
+    d, vocab, x = 96, 2048, 2 * 64 * 96 * 4
+    split = vocab * d + 2 * (12 * d * d + 7 * d)
+    assert found.rank.params == split // 4 + 2 * 6 * d + 2 * d
+    found_sums = sums(found)
+    # Forward: the table, twice a block; and of the loss three numbers, or one, a position: the largest logit, the sum
+    # of exponentials, and the logit of the target. Backward: twice a block, and the gradient of the last norm.
+    number, nbytes = found_sums["tp", "all-reduce", "forward"]
+    assert number == 1 + 2 * 2 + 3
+    assert nbytes == 5 * x + 3 * 2 * 64 * 4
+    assert found_sums["tp", "all-reduce", "backward"] == (2 * 2 + 1, 5 * x)
+
+
+def test_a_vision_transformer_keeps_attention_whole_that_torch_does_not_split() -> None:
+    spec = """
+vars: {d: 64}
+inputs: {image: 'randn(1, 3, 32, 32)'}
+blocks:
+  Block:
+    - ln_1 = LayerNorm
+    - attn = MultiheadAttention(4, batch_first=True)(ln_1, ln_1, ln_1, need_weights=False)
+    - mid = x + attn
+    - ln_2 = LayerNorm
+    - mlp = Sequential(Linear(4 * d), GELU, Linear(d))
+    - mid + mlp
+layers:
+  - conv = Conv2d(d, 8, stride=8)
+  - conv.flatten(2).transpose(1, 2)
+  - pos = Parameter(zeros(1, 16, d))
+  - prev + pos
+  - layers = 3 * Block
+"""
+    found, whole = on_mesh(spec, "tp=2", dtype="float32"), report(spec, "tp=1", dtype="float32").totals
+    # Half of the matrices of the two Linears of each block and of the bias of 4 d.
+    assert found.rank.params == whole.params - 3 * (8 * 64 * 64 + 4 * 64) // 2
+    assert found.rank.macs == (whole.macs or 0) - 3 * 16 * 8 * 64 * 64 // 2
+    assert sums(found) == {("tp", "all-reduce", "forward"): (3, 3 * 16 * 64 * 4)}
+
+
+MOE = """
+vars: {B: 2, T: 32, d: 64, experts: 6}
+inputs: {x: 'randn(B, T, d)'}
+blocks:
+  Expert:
+    - up = Linear(4 * d, bias=False)
+    - GELU
+    - down = Linear(d, bias=False)
+  Block:
+    - moe = MixtureOfExperts(Expert(), experts, top_k=2)
+    - x + moe
+layers:
+  - blocks = 2 * Block
+shard:
+  blocks.*.moe: expert
+"""
+
+
+def test_experts_are_spread_and_positions_are_sent_to_them_and_back() -> None:
+    found = on_mesh(MOE, "ep=3", STEP, "float32")
+    expert, gate, x = 8 * 64 * 64, 6 * 64, 2 * 32 * 64 * 4
+    # Each rank has two of six experts, and all ranks' positions that go there: as much work as without.
+    assert found.rank.params == 2 * (2 * expert + gate)
+    assert found.rank.flops < report(MOE, "ep=1", STEP, "float32").training.flops  # type: ignore[union-attr]  # AdamW
+    forward = next(row.rank for row in report(MOE, "ep=3", STEP, "float32").layers if row.path == "blocks.0.moe")
+    assert forward is not None
+    # The router for 64 positions, and each of six experts for ⌈64 · 2 / 6⌉ = 22 of them.
+    assert forward.macs == 64 * gate + 6 * 22 * expert
+    # Two choices of each position go there and come back; gradients likewise. Gates are added up over all batches.
+    assert sums(found) == {
+        ("ep", "all-to-all", "forward"): (2 * 2, 2 * 2 * 2 * x),
+        ("ep", "all-to-all", "backward"): (2 * 2, 2 * 2 * 2 * x),
+        ("ep", "all-reduce", "backward"): (1, 2 * gate * 4),
+    }
+
+
+def test_the_rank_with_most_experts_is_reported() -> None:
+    # 4 ranks have 2, 2, 2 and 0 of 6 experts: 4/3 of the mean.
+    found, even = on_mesh(MOE, "ep=4", dtype="float32"), on_mesh(MOE, "ep=3", dtype="float32")
+    assert found.rank.params == even.rank.params
+    (one,) = [row.rank for row in report(MOE, "ep=4", dtype="float32").layers if row.path == "blocks.0.moe.experts.0"]
+    (other,) = [row.rank for row in report(MOE, "ep=3", dtype="float32").layers if row.path == "blocks.0.moe.experts.0"]
+    assert one is not None
+    assert other is not None
+    assert 3 * one.macs == pytest.approx(4 * other.macs, rel=1e-6)
+
+
+MLP = """
+inputs: {x: 'randn(16, 30)'}
+layers:
+  - up = Linear(50)
+  - ReLU
+  - down = Linear(10)
+"""
+
+
+def test_uneven_splits_are_those_of_the_rank_with_most() -> None:
+    # 50 columns over 4 ranks are 13, 13, 13 and 11: weights 13 · 30 + 13 and 10 · 13, and a whole bias of 10.
+    found = on_mesh(MLP, "tp=4", dtype="float32")
+    assert found.rank.params == 13 * 30 + 13 + 10 * 13 + 10
+    assert found.rank.macs == 16 * (30 * 13 + 13 * 10)
+    # fsdp gathers what is padded to equal parts: 13 · 30, 13, ⌈10 / 4⌉ · 50 and 3 numbers from each of 4.
+    found = on_mesh(MLP, "fsdp=4", dtype="float32")
+    assert found.rank.params == 13 * 30 + 13 + 3 * 50 + 3
+    assert sums(found) == {("fsdp", "all-gather", "forward"): (1, 4 * 4 * found.rank.params)}
+
+
+def test_stages_have_their_layers_and_send_what_flows_between_them() -> None:
+    spec = LLAMA.replace("  fsdp:", "  stages: [layers.1]\n  fsdp:")
+    found = on_mesh(spec, "pp=2,tp=8", TrainingSettings(accumulate=4))
+    block = 2 * (MATRICES // 8 + NORMS)
+    assert [(one.path, one.param_bytes) for one in found.stages] == [("layers.0.norm1", block), ("layers.1", block)]
+    assert found.micro_batches == 4
+    # Each stage runs one block for each micro-batch.
+    whole = on_mesh(LLAMA, "tp=8", TrainingSettings(accumulate=4))
+    assert sum(one.macs for one in found.stages) == whole.rank.macs
+    # The first stage keeps the activations of two micro-batches on their way, the second of one.
+    assert found.stage == 0
+    assert sums(found)["pp", "send", "forward"] == (4, 4 * X)
+    assert ("pp", "send", "backward") not in sums(found)
+    assert sums(found)["tp", "all-reduce", "forward"] == (2 * 4, 2 * 4 * X)
+
+
+def test_the_cache_of_earlier_positions_is_split_by_heads() -> None:
+    def subject() -> SpecSubject:
+        return SpecSubject(check(parse(Source("test.yaml", LLAMA))), dtype="bfloat16", past=100)
+
+    whole = inspect_subject(subject, RunSettings(), Mesh.parse("tp=4"))[0]
+    assert whole.mesh is not None
+    # Keys and values of 8 heads of 128 numbers for 100 positions, in each block.
+    assert whole.totals.kv_cache == DEPTH * 2 * 100 * KV_HEADS * 128 * 2
+    assert whole.mesh.rank.kv_cache == whole.totals.kv_cache // 4
+
+
+# --- what cannot be sharded ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mesh", "spec", "message"),
+    [
+        ("tp=16", LLAMA, r"13:13: error: dimension 2 of \(1, 2048, 1024\) is split over 16 ranks of tp, and unflatten"),
+        ("tp=2", LLAMA.replace("attn.q:", "attn.qq:"), r"layers\.\*\.attn\.qq: no layer has this path"),
+        ("tp=2", LLAMA.replace("attn.q:", "attn:"), "colwise splits a Linear or an Embedding, and this is an Att"),
+        ("ep=2", LLAMA.replace("mlp.up: colwise", "mlp: expert"), "layers.0.mlp is no mixture of experts"),
+        ("pp=2", LLAMA, "pp=2: the plan has no stages"),
+        ("pp=2", LLAMA.replace("  fsdp:", "  stages: [layers.7]\n  fsdp:"), "layers.7: no stage can begin here"),
+        ("tp=2", "inputs: {x: 'randn(2, 8)'}\nlayers: [Linear(8)]", "no layers of test are seen that can be split"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sharded_is_an_error_that_says_where(mesh: str, spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        on_mesh(spec, mesh)
+
+
+def test_nothing_of_the_process_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = sys.excepthook
+    subject = SpecSubject(check(parse(Source("test.yaml", MLP))))
+    before = dict(subject.network.named_parameters())
+    inspect_subject(lambda: subject, RunSettings(), Mesh.parse("tp=2"))
+    assert sys.excepthook is hook
+    assert not torch.distributed.is_initialized()
+    assert {name: id(p) for name, p in subject.network.named_parameters()} == {n: id(p) for n, p in before.items()}
+    # A process group of the caller's is left as it is.
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for name in ("get_rank", "get_world_size", "get_backend"):
+        monkeypatch.setattr(torch.distributed, name, lambda name=name: name)
+    with pytest.raises(InputError, match="this process is rank get_rank of get_world_size of a process group"):
+        inspect_subject(lambda: subject, RunSettings(), Mesh.parse("tp=2"))

@@ -39,7 +39,7 @@ from fwdscope.report import (
     parents,
 )
 from fwdscope.report.cluster import Cluster, CollectiveCost, Interconnect, MeshEstimate
-from fwdscope.report.mesh import Collective, MeshDimension, MeshReport, RankFigures, RowShare
+from fwdscope.report.mesh import Collective, MeshDimension, MeshReport, RankFigures, RowShare, Stage
 from fwdscope.report.ranks import RankRun, Traffic
 from fwdscope.report.report import MeasuredStep
 from fwdscope.report.training import PHASES
@@ -230,7 +230,8 @@ _collectives = st.builds(
 )
 _meshes = st.builds(
     MeshReport, _tuples(st.builds(MeshDimension, _texts, _counts)), _texts,
-    st.builds(RankFigures, *[_counts] * 9, *[_unknown] * 4), _counts, _counts, _tuples(_collectives), _tuples(_texts),
+    st.builds(RankFigures, *[_counts] * 9, *[_unknown] * 4), _counts, _counts, _tuples(_collectives),
+    _tuples(st.builds(Stage, _texts, *[_counts] * 6)), _counts, _counts, _tuples(_texts),
 )  # fmt: skip
 _latencies_of_links = _tuples(st.one_of(st.none(), st.floats(1e-30, 1e29)))
 _links = st.one_of(
