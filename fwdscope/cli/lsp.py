@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
-from fwdscope.cli.boundary import boundary
+from fwdscope.cli.boundary import boundary, tell
 from fwdscope.cli.defaults import read_defaults
 from fwdscope.cli.options import AllowImport
 from fwdscope.errors import InputError
@@ -35,6 +36,8 @@ def lsp(
         for name in names:
             if name not in HINTS:
                 raise InputError(f"--hints {name}: there is no such hint; {did_you_mean(name, HINTS, 'there are')}")
+        if sys.stdin.isatty():
+            tell("an editor starts this, and speaks the language server protocol with it; Ctrl-C ends it\n")
         # The streams are the protocol's alone, and closed at its end.
         streams = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)

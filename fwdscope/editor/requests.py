@@ -141,8 +141,14 @@ _SYMBOL_KINDS = {
 }
 
 
+def _file(ls: SpecServer, uri: str) -> OpenFile:
+    if uri not in ls.files:
+        raise JsonRpcException(f"{uri} is not open", types.ErrorCodes.InvalidParams)
+    return ls.files[uri]
+
+
 def _place(ls: SpecServer, params: Any) -> tuple[OpenFile, Document, TextPosition]:
-    file = ls.files[params.text_document.uri]
+    file = _file(ls, params.text_document.uri)
     return file, file.document, file.positions.from_client(params.position)
 
 
@@ -240,7 +246,7 @@ def rename(ls: SpecServer, params: types.RenameParams) -> types.WorkspaceEdit:
 @_answers(types.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
 def outline(ls: SpecServer, params: types.DocumentSymbolParams) -> list[types.DocumentSymbol]:
     """The sections, blocks and lines."""
-    file = ls.files[params.text_document.uri]
+    file = _file(ls, params.text_document.uri)
 
     def symbol(one: editor.OutlineItem) -> types.DocumentSymbol:
         whole, name = file.positions.range(one.range), file.positions.range(one.selection)
@@ -253,7 +259,7 @@ def outline(ls: SpecServer, params: types.DocumentSymbolParams) -> list[types.Do
 @_answers(types.TEXT_DOCUMENT_FOLDING_RANGE)
 def folding(ls: SpecServer, params: types.FoldingRangeParams) -> list[types.FoldingRange]:
     """What can be folded."""
-    file = ls.files[params.text_document.uri]
+    file = _file(ls, params.text_document.uri)
     found = editor.folding(file.document) if file.is_spec else []
     return [types.FoldingRange(one.start.line, one.end.line) for one in found]
 
@@ -261,7 +267,7 @@ def folding(ls: SpecServer, params: types.FoldingRangeParams) -> list[types.Fold
 @_answers(types.TEXT_DOCUMENT_FORMATTING)
 def formatting(ls: SpecServer, params: types.DocumentFormattingParams) -> list[types.TextEdit]:
     """Arrows in a column, and the blanks of calls."""
-    file = ls.files[params.text_document.uri]
+    file = _file(ls, params.text_document.uri)
     return [file.positions.edit(one) for one in editor.format_edits(file.document)] if file.is_spec else []
 
 
@@ -271,7 +277,7 @@ def formatting(ls: SpecServer, params: types.DocumentFormattingParams) -> list[t
 @_answers(types.TEXT_DOCUMENT_INLAY_HINT)
 async def inlay_hint(ls: SpecServer, params: types.InlayHintParams) -> list[types.InlayHint]:
     """The shapes behind the lines."""
-    file = ls.files[params.text_document.uri]
+    file = _file(ls, params.text_document.uri)
     return await ls.hints(file, params.range) if file.is_spec else []
 
 
@@ -308,8 +314,10 @@ def _first_line(document: Document, line: int) -> int:
 @_answers(types.TEXT_DOCUMENT_CODE_LENS)
 async def code_lens(ls: SpecServer, params: types.CodeLensParams) -> list[types.CodeLens]:
     """The figures above the file and its blocks. A click opens the report's page, at the block."""
-    file = ls.files[params.text_document.uri]
-    if not file.is_spec or not await ls.until(file, lambda: file.has("figures"), 2 * PATIENCE):
+    file = _file(ls, params.text_document.uri)
+    if not (file.is_spec and file.document.is_clean) or not await ls.until(
+        file, lambda: file.has("figures"), 2 * PATIENCE
+    ):
         return []
     found = []
     for lens in file.figures.lenses if file.figures is not None else ():
@@ -326,7 +334,7 @@ async def code_lens(ls: SpecServer, params: types.CodeLensParams) -> list[types.
 )
 async def code_action(ls: SpecServer, params: types.CodeActionParams) -> list[types.CodeAction]:
     """The changes that mend the problems in a range, each tried first."""
-    file = ls.files[params.text_document.uri]
+    file = _file(ls, params.text_document.uri)
     only, wanted = [one.split(".")[0] for one in params.context.only or ()], params.range
     found = []
     if not file.is_spec:
@@ -371,7 +379,7 @@ async def _fixes(ls: SpecServer, file: OpenFile, problem: Problem) -> list[Quick
 @_runs("fwdscope.annotate")
 async def annotate(ls: SpecServer, uri: str) -> None:
     """Write the shapes behind the lines into the file, as promises."""
-    file = ls.files[uri]
+    file = _file(ls, uri)
     version, text = file.version, await _asked(ls, file, "annotate")
     edits = protocol.smallest_edits(file.document, text, file.positions) if file.version == version else []
     if edits:
@@ -388,12 +396,12 @@ async def open_report(ls: SpecServer, uri: str) -> str:
 @_runs("fwdscope.showLayer")
 async def show_layer(ls: SpecServer, uri: str, place: Any) -> str:
     """Show a layer on the page of the report: by its path, or by the number of its line, from 1."""
-    return await _show(ls, uri, place if isinstance(place, str) else await _asked(ls, ls.files[uri], "path", place))
+    return await _show(ls, uri, place if isinstance(place, str) else await _asked(ls, _file(ls, uri), "path", place))
 
 
 async def _show(ls: SpecServer, uri: str, path: str = "") -> str:
     """Show the page of the report, at a layer; where the editor shows no pages, say where it is."""
-    place: str = await _asked(ls, ls.files[uri], "report")
+    place: str = await _asked(ls, _file(ls, uri), "report")
     page = (from_fs_path(place) or "") + (f"#{quote(path)}" if path else "")
     window = ls.client_capabilities.window
     if window is not None and window.show_document is not None and window.show_document.support:

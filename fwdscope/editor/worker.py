@@ -9,6 +9,7 @@ import pickle
 import signal
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Seconds without a message after which figures are computed, and sizes are put in vars.
 _PAUSE = 0.1
+# Seconds that the first figures of a file wait for sizes in vars; after which the sizes stay numbers.
+_SOON, _LONG = 0.5, 10.0
 
 
 class Superseded(BaseException):
@@ -163,10 +166,12 @@ class _Builder:
         return Shapes(of.sent.file, of.sent.version, lines, final)
 
     def _name(self, of: _File) -> None:
-        """Put sizes in vars. It ends at any message, and is begun again after it."""
+        """Put sizes in vars. It ends at any message, or where the figures wait for it, and is begun again after."""
+        start = time.monotonic()
 
         def end_if_waiting() -> None:
-            if self.inbox.is_waiting():
+            of.named = time.monotonic() - start > _LONG
+            if of.named or self.inbox.is_waiting() or (not of.reported and time.monotonic() - start > _SOON):
                 raise Superseded
 
         between, of.build.between = of.build.between, end_if_waiting

@@ -31,15 +31,15 @@ LARGEST = ("llama3_405b", 250)
 
 
 class Figure(NamedTuple):
-    """Milliseconds by the clock, and of the processor in both processes."""
+    """Milliseconds by the clock, and of the processor: in the server, for what takes a build in the worker too."""
 
     wall: float
     processor: float
 
 
-def processor(editor: SpecEditor) -> float:
-    """Milliseconds that the server and its worker ran so far."""
-    tasks = [task for pid in (editor.pid, editor.worker()) for task in Path(f"/proc/{pid}/task").iterdir()]
+def processor(*pids: int) -> float:
+    """Milliseconds that processes ran so far."""
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 
 
@@ -58,25 +58,24 @@ def measure(editor: SpecEditor, name: str) -> dict[str, Figure]:
     editor.lenses(uri)
     places = (re.match(r"\s*- (\w+ = )?(?=[A-Z]\w)", one) for one in text.split("\n"))
     line, column = next(((i, place.end() + 3) for i, place in enumerate(places, 1) if place is not None), (1, 1))
+    both = [editor.pid, editor.worker()]
     found: dict[str, list[Figure]] = {key: [] for key in AIMS}
     for turn in range(CHANGES):
         time.sleep(0.6)  # as long as it takes to be done with what waits for a pause
         editor.lenses(uri)
-        start = Figure(1000 * time.perf_counter(), processor(editor))
-
-        def keep(key: str, start: Figure = start) -> None:
-            found[key].append(Figure(1000 * time.perf_counter() - start.wall, processor(editor) - start.processor))
-
-        editor.change(uri, text + f"# {turn}\n")
-        editor.problems(uri)
-        keep("problems")
-        editor.hints(uri)
-        keep("hints")
-        editor.ask("hover", uri, line, column)
-        keep("figures")
-        start = Figure(1000 * time.perf_counter(), processor(editor))
-        editor.ask("completion", uri, line, column)
-        keep("completion", start)
+        for key, pids, change in (("problems", [editor.pid], True), ("hints", both, False), ("figures", both, False),
+                                  ("completion", [editor.pid], True)):  # fmt: skip
+            if change:  # hints and figures are of the change that the problems are of
+                start, before = 1000 * time.perf_counter(), {pid: processor(pid) for pid in both}
+            if key == "problems":
+                editor.change(uri, text + f"# {turn}\n")
+                editor.problems(uri)
+            elif key == "hints":
+                editor.hints(uri)
+            else:
+                editor.ask("hover" if key == "figures" else "completion", uri, line, column)
+            ran = sum(processor(pid) - before[pid] for pid in pids)
+            found[key].append(Figure(1000 * time.perf_counter() - start, ran))
     return {key: Figure(*map(statistics.median, zip(*values, strict=True))) for key, values in found.items()}
 
 
