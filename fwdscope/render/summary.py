@@ -218,6 +218,10 @@ def times(report: Report) -> tuple[str, ...]:
     repeats = repeats if len(run.latency.times) > 1 else "once"
     number, unit = items(report)
     texts = [f"{units.seconds(whole)} a {'step' if report.past else 'forward'} ({repeats})"]
+    if run.repeats_are == "queued":
+        texts[0] += ", queued"
+    if run.other_latency:
+        texts.append(f"{units.seconds(run.other_latency)} {'alone' if run.repeats_are == 'queued' else 'queued'}")
     if number and whole:
         texts.append(f"{units.count(number / whole)} {unit}/s")
     if run.layers_latency and whole:

@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from fwdscope.render import COLUMNS, Options, render, summary, terminal
 from fwdscope.render.columns import Cell, chosen_columns, spark
 from fwdscope.render.rows import FIGURES, view, view_for
-from fwdscope.report import ActivationStats, Estimate, Histogram, Latency, LayerRow, NonFinite, Report, TensorInfo
+from fwdscope.report import (
+    ActivationStats,
+    DeviceState,
+    Estimate,
+    Histogram,
+    Latency,
+    LayerRow,
+    NonFinite,
+    Report,
+    TensorInfo,
+)
 
 RESNET = sample_runs.ran(sample_reports.resnet50())
 OVERFLOWN = sample_runs.overflown()
@@ -157,6 +167,41 @@ def test_shares_are_of_the_time_of_the_whole() -> None:
     noisy = replace(RESNET, run=replace(RESNET.run, latency=Latency.of([whole / 2])))
     assert sum(shown.share or 0 for shown in view(noisy, 1).rows) == pytest.approx(1)
     assert view(RESNET, sort="macs").measure == "macs"
+
+
+def test_a_time_below_the_clocks_noise_is_given_as_that() -> None:
+    assert RESNET.run is not None
+    times = sorted(row.latency for row in RESNET.layers if row.latency)
+    # Between the shortest and the longest; a row of a list stands for several copies, whose noise is that times them.
+    noise = times[len(times) // 2]
+    noisy = replace(RESNET, run=replace(RESNET.run, clock_noise=noise))
+    cells = COLUMNS["latency"].cells
+    for seen in (view(noisy, 9).rows, view(noisy, top=99).rows):
+        texts = list(map(str, cells(seen)))
+        below = [
+            (one.amount(FIGURES["latency"]) or 0) < noise * one.row.calls * (one.times if one.flat else 1)
+            for one in seen
+        ]
+        assert [text.startswith("< ") for text in texts] == below
+        assert True in below
+        assert False in below
+    assert not any(str(cell).startswith("<") for cell in cells(view(RESNET, 9).rows))
+
+
+def test_how_a_gpu_ran_it_is_said() -> None:
+    assert RESNET.run is not None
+    assert RESNET.run.latency is not None
+    state = DeviceState("550.54", 1755, 1980, 412.0, 700.0, 61, ("power cap",))
+    ran = replace(RESNET.run, tf32="off", cudnn_benchmark=True, repeats_are="queued", other_latency=0.5, state=state)
+    report = replace(RESNET, run=ran)
+    assert summary.ran_on(report)[-5:] == (
+        "1,755 of 1,980 MHz", "412 of 700 W", "61 °C", "slowed by power cap", "driver 550.54",
+    )  # fmt: skip
+    assert {"no TF32", "cudnn.benchmark"} < set(summary.ran_on(report))
+    assert summary.times(report)[0].endswith(", queued")
+    assert summary.times(report)[1] == "500 ms alone"
+    # What a driver does not tell is left out.
+    assert list(summary.state_of(DeviceState(clock=1755))) == ["1,755 MHz"]
 
 
 @pytest.mark.parametrize("sort", ["latency", "std", "mean", "max", "min", "zeros"])

@@ -11,7 +11,9 @@ import reports_of_runs
 import torch
 from fake_clocks import Cuda, Time
 
+from fwdscope.cli.bench import _command_line
 from fwdscope.commands.bench.measuring import _middle, bench
+from fwdscope.commands.bench.request import BenchRequest
 from fwdscope.commands.bench.workload import Workload, make_workload
 from fwdscope.device.local import LocalDevice
 from fwdscope.language import load
@@ -21,7 +23,7 @@ from fwdscope.report.speedup import differences
 from fwdscope.run.latency import how_computed
 from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings, RunError
-from fwdscope.targets import find_spec
+from fwdscope.targets import Target, find_spec
 from fwdscope.timing.clock import EventClock
 
 PLACE = torch.device("cuda:0")
@@ -142,3 +144,16 @@ def test_autocast_begins_anew_with_each_forward() -> None:
     assert len(inside) >= 1 + 3 + 1 + 3
     assert not any(between)
     assert len(between) >= 3
+
+
+def test_the_command_that_measures_again_has_the_same_settings() -> None:
+    settings = BenchSettings(device="cuda", tf32=False, cudnn_benchmark=True, latency=True)
+    line = _command_line(BenchRequest(Target("gpt2"), settings))
+    assert line == "fwdscope bench gpt2 --device cuda --latency --no-tf32 --cudnn-benchmark"
+    assert _command_line(BenchRequest(Target("gpt2"), BenchSettings(tf32=True))) == "fwdscope bench gpt2 --tf32"
+
+
+def test_a_sweep_sets_how_a_gpu_computes() -> None:
+    request = BenchRequest(Target("gpt2"), BenchSettings())
+    at = request.at([("tf32", "yes"), ("cudnn-benchmark", "no"), ("latency", "yes")]).settings
+    assert (at.tf32, at.cudnn_benchmark, at.latency) == (True, False, True)
