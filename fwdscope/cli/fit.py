@@ -139,7 +139,12 @@ def fit(
         if is_spec and output is not None:
             _write_spec(fitted, found, output)
             return
-        put(json.dumps(as_json(found), indent=1) if form == "json" else draw(found, notes, width, color), output)
+        put(
+            json.dumps(as_json(found), indent=1, ensure_ascii=False)
+            if form == "json"
+            else draw(found, notes, width, color),
+            output,
+        )
         if not found.answers:
             raise typer.Exit(FELL_SHORT)
 

@@ -66,6 +66,9 @@ def _notes(notes: Sequence[str], width: int) -> Iterator[Line]:
 def _table(fit: Fitted, width: int) -> Iterator[Line]:
     if not fit.answers:
         yield (("no values meet the budgets", "yellow"),)
+        for name, (low, high) in fit.spans.items():
+            write = units.byte_size if name in BYTES else units.count
+            yield ((f"{_TITLES[name]} from {write(round(low))} to {write(round(high))} with these values", ""),)
         return
     names = list(fit.answers[0].values)
     columns = [Column("", [f"{i}" for i, _ in enumerate(fit.answers, 1)], right=True)]
@@ -88,17 +91,20 @@ def _options(fit: Fitted) -> Iterator[Line]:
 
 
 def _search(fit: Fitted, width: int) -> Iterator[Line]:
+    built = len(fit.answers) + fit.dropped
     text = f"{units.exact(fit.met)} of {units.exact(fit.combinations)} combinations meet the budgets"
+    if fit.unknown:
+        titles = " and ".join(_TITLES[name] for name in fit.unknown)
+        text = (
+            f"no formula of {titles} in these vars: {built} of {units.exact(fit.combinations)} combinations were built"
+        )
+    elif not fit.is_whole:
+        text = f"{units.exact(fit.met)} of {units.exact(fit.tried)} combinations that were looked at meet the budgets"
+        text += f", of {units.exact(fit.combinations)}: fewer values or wider steps let all be looked at"
     if fit.answers:
         text += "; those shown were built and have these figures"
     text += f"  ·  {units.plural(fit.evaluations, 'evaluation')}, {fit.seconds:.1f} s"
     yield from wrapped(text, width, "dim")
-    if not fit.is_whole:
-        text = f"{units.exact(fit.tried)} of these were looked at in the time: give fewer values, or wider steps"
-        yield from wrapped(text, width, "yellow")
-    for name in fit.unknown:
-        text = f"{_TITLES[name]} has no formula in these vars: combinations were built one by one"
-        yield from wrapped(text, width, "yellow")
     if fit.dropped:
         yield from wrapped(f"{units.plural(fit.dropped, 'combination')} could not be built or fell short", width, "dim")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
-from fwdscope.commands.scale import BYTES, OffBy, ScaledFigure, ScaledRow, Scaling, range_text
+from fwdscope.commands.scale import BYTES, ScaledFigure, ScaledRow, Scaling, range_text
 from fwdscope.polynomial import Maximum
 from fwdscope.printable import printable
 from fwdscope.render.bench import wrapped, write_blocks
@@ -86,6 +86,12 @@ def figure_text(name: str, value: float) -> str:
     return units.byte_size(number) if name in BYTES else units.count(number)
 
 
+def text_at(growth: Scaling, one: ScaledFigure, place: Mapping[str, int]) -> str:
+    """A figure at values of vars; empty where it has no formula."""
+    value = one.at({**growth.base, **place})
+    return "" if value is None else figure_text(one.name, value)
+
+
 def _head(growth: Scaling) -> Iterator[Line]:
     texts = "  ·  ".join(["", growth.dtype, *facts(growth), f"in {', '.join(growth.base)}"])
     yield ((printable(growth.name), "bold"), (texts, ""))
@@ -157,9 +163,8 @@ def _at(
     names = [", ".join(f"{n}={v:,}" for n, v in place.items()) for place in places]
     columns = [Column("at", ["the spec's vars", *names])]
     for one in known:
-        assert one.formula is not None
-        values = [one.value, *(one.formula({**growth.base, **place}) for place in places)]
-        columns.append(Column(one.title, [figure_text(one.name, value) for value in values], right=True, drop=1))
+        values = [figure_text(one.name, one.value), *(text_at(growth, one, place) for place in places)]
+        columns.append(Column(one.title, values, right=True, drop=1))
     yield from lay_out(columns, width - 2).lines()
     for text in dict.fromkeys(text for one in beyond for text in one):
         yield from wrapped(text, width, "yellow")
@@ -198,11 +203,12 @@ def _terms(growth: Scaling, name: str, width: int) -> Iterator[Line]:
     if len(terms) < 2:
         return
     shown = terms[:_MOST_TERMS]
+    shares = [
+        Cell(units.share(term.share).replace("-", "−"), share=max(0.0, min(1.0, term.share))) for term in shown
+    ]  # fmt: skip
     columns = [
         Column(f"{growth.figures[name].title} by term", [str(term.formula) for term in shown], cut="end", min_width=16),
-        Column(
-            "share", [Cell(units.share(term.share), share=max(0.0, min(1.0, term.share))) for term in shown], right=True
-        ),
+        Column("share", shares, right=True),
         Column("of", [term.words for term in shown], cut="end", min_width=12),
     ]
     yield from lay_out(columns, width - 2).lines()
@@ -247,22 +253,15 @@ def _rows(growth: Scaling, levels: int, width: int) -> Iterator[Line]:
     yield from lay_out(columns, width - 2).lines()
 
 
-def off_text(off: OffBy, title: str) -> str:
-    """That a figure has no formula in a var, and how far off a polynomial is."""
-    text = f"{title} has no formula in {off.var}"
-    far = f": a polynomial of degree {off.degree} is off by up to {units.share(off.share)}"
-    return text + far * bool(off.share)
-
-
 def _none(growth: Scaling, width: int) -> Iterator[Line]:
     """Figures that have no formula in a var: their values at those of the var, and how far off a polynomial is."""
     figures = [one for one in growth.figures.values() if one.off]
-    for var in dict.fromkeys(off.var for one in figures for off in one.off):
+    for var, text in zip(dict.fromkeys(off.var for one in figures for off in one.off), growth.off_texts(), strict=True):
         shown = [(one, off) for one in figures for off in one.off if off.var == var]
         values = [value for value, _ in shown[0][1].values]
         values = values[:: -(-len(values) // _MOST_VALUES)]
         one, worst = max(shown, key=lambda pair: pair[1].share)
-        yield from wrapped(off_text(worst, one.title), width, "yellow")
+        yield from wrapped(text, width, "yellow")
         columns = [Column(var, [f"{value:,}" for value in values], right=True)]
         for figure, off in shown:
             texts = dict(off.values)
@@ -287,8 +286,8 @@ def stays(growth: Scaling, name: str) -> str:
 
 def _checked(growth: Scaling, width: int) -> Iterator[Line]:
     """For which values the formulas were checked."""
-    for one in growth.ranges:
-        lead = "checked for" if one is growth.ranges[0] else "           "
+    for one in growth.checked:
+        lead = "checked for" if one is growth.checked[0] else "           "
         yield from wrapped(f"{lead} {range_text(one)}", width, "dim", hanging="              ")
     yield from wrapped(checked_text(growth), width, "dim")
     for name in growth.fixed:

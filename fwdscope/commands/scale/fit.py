@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,6 +91,8 @@ class Fitted:
     # Figures without a formula, which answers were built for; and whether all combinations were looked at.
     unknown: tuple[str, ...] = ()
     is_whole: bool = True
+    # The least and the most of each figure with the values that can be built.
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def fit(request: FitRequest) -> Fitted:
     return Fitted(
         growths[0][1].name, growths[0][1].base, request.budgets, tuple(answers), search.met, search.tried,
         search.combinations, sum(growth.evaluations for _, growth in growths), dropped, time.perf_counter() - started,
-        tuple(name for name in request.budgets if name not in formulas), search.is_whole,
+        tuple(name for name in request.budgets if name not in formulas), search.is_whole, search.spans(),
     )  # fmt: skip
 
 
@@ -274,6 +276,15 @@ class _Search:
                 yield from inside({**at, rest[0]: value}, rest[1:], lists[1:])
 
         yield from inside({}, names, ordered)
+
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """The least and the most of figures over all combinations, by bounds of each term."""
+        low, high = ({name: values[at] for name, values in self.values.items()} for at in (0, -1))
+        return {
+            name: tuple(map(float, _bounds(formula, low, high)))  # type: ignore[misc]
+            for name, (formula, _) in self.formulas.items()
+            if not isinstance(formula, SpeedFormula)
+        }
 
     def _possible(self, at: Mapping[str, int]) -> bool:
         """Whether some values of the other vars can meet all budgets, by bounds of each term."""

@@ -30,6 +30,7 @@ from fwdscope.language import expression as ex
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.tree import expressions, statements
 from fwdscope.polynomial import Formula, Maximum, Polynomial, largest_of
+from fwdscope.units import share
 
 if TYPE_CHECKING:
     from fwdscope.language.check import Checked
@@ -116,6 +117,12 @@ class ScaledFigure:
         """What it is called."""
         return FIGURES[self.name]
 
+    def at(self, values: Mapping[str, Any]) -> Any:
+        """Its value at values of all vars; None where it has no formula there."""
+        if self.formula is None or any(values[name] != value for name, value in self.fixed.items()):
+            return None
+        return self.formula(values)
+
 
 @dataclass(frozen=True)
 class ScaledRow:
@@ -171,10 +178,17 @@ class Scaling:
     def __call__(self, **values: Any) -> dict[str, Any]:
         """All figures that have formulas, at values of vars; others are the spec's own."""
         at = {**self.base, **values}
-        return {name: one.formula(at) for name, one in self.figures.items() if one.formula is not None}
+        found = {name: one.at(at) for name, one in self.figures.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
     def __str__(self) -> str:
         return "\n".join(f"{name} = {one.formula}" for name, one in self.figures.items() if one.formula is not None)
+
+    @property
+    def checked(self) -> list[VarRange]:
+        """The ranges of the vars that a formula is in."""
+        formulas = [one for one in self.figures.values() if one.formula is not None]
+        return [one for one in self.ranges if any(one.name not in figure.fixed for figure in formulas)]
 
     def terms(self, name: str) -> list[ScaledTerm]:
         """The terms of a figure, the largest at the spec's own vars first."""
@@ -186,7 +200,7 @@ class Scaling:
             ScaledTerm(
                 term,
                 # What no row does is done by the optimizer and the loss.
-                self._in_words(next(iter(term.over(tuple(self.base)).terms)), makers)
+                self._in_words(name, next(iter(term.over(tuple(self.base)).terms)), makers)
                 or "optimizer" * (name == "train_flops"),
                 term(self.base) / whole,
             )
@@ -207,13 +221,15 @@ class Scaling:
                 found.append((row, above[-1] * own))
         return found
 
-    def _in_words(self, exponents: tuple[int, ...], makers: Sequence[tuple[ScaledRow, Polynomial]]) -> str:
+    def _in_words(self, figure: str, exponents: tuple[int, ...], makers: Sequence[tuple[ScaledRow, Polynomial]]) -> str:
         """What the rows are that add to a term: ``projections in h``."""
         shares = [(row, poly.over(tuple(self.base)).terms.get(exponents, Fraction(0))) for row, poly in makers]
         rows = [row for row, share in sorted(shares, key=lambda one: -abs(one[1])) if share]
-        if len(rows) == 1 and "." not in rows[0].path:
-            return rows[0].path or rows[0].type
-        words = list(dict.fromkeys(_WORDS.get(row.type, row.type) for row in rows))
+        if len(rows) <= 2 and not any("." in row.path for row in rows):
+            return ", ".join(row.path or row.type for row in rows)
+        # What no layer does multiplies activations.
+        kinds = (_WORDS.get(row.type, "products of activations" if row.type.islower() else row.type) for row in rows)
+        words = list(dict.fromkeys(kinds if figure == "macs" else (_WORDS.get(row.type, row.type) for row in rows)))
         # Where they all are: of copies in a stack, the stack.
         paths = [list(itertools.takewhile(lambda name: not name.isdigit(), row.path.split(".")[:-1])) for row in rows]
         shared = [pieces[0] for pieces in itertools.takewhile(lambda same: len(set(same)) == 1, zip(*paths))]  # noqa: B905
@@ -295,6 +311,15 @@ class Scaling:
         for there, texts in found.items():
             yield f"from {' or '.join(texts)} on in {there}"
 
+    def off_texts(self) -> Iterator[str]:
+        """Which figures have no formula in a var, and how far off a polynomial is at most."""
+        for var in dict.fromkeys(off.var for one in self.figures.values() for off in one.off):
+            shown = [(one.title, off) for one in self.figures.values() for off in one.off if off.var == var]
+            title, worst = max(shown, key=lambda pair: pair[1].share)
+            text = f"{listed(title for title, _ in shown)} ha{'s' if len(shown) == 1 else 've'} no formula in {var}"
+            far = f": a polynomial of degree {worst.degree} is off by up to {share(worst.share)}"
+            yield text + (far + f" ({title})" * (len(shown) > 1)) * bool(worst.share)
+
     def check_values(self, values: Mapping[str, int]) -> list[str]:
         """Where values lie outside those that were checked. Raises InputError for a var that was not varied."""
         known = {one.name: one for one in self.ranges}
@@ -302,7 +327,10 @@ class Scaling:
         outside = []
         for name, value in values.items():
             one = known[name]
-            if value not in one.choices():
+            fixed = [figure.title for figure in self.figures.values() if figure.fixed.get(name, value) != value]
+            if fixed:
+                outside.append(f"{listed(fixed)}: a formula for {name} = {self.base[name]:,} alone")
+            elif value not in one.choices():
                 ends = "" if one.listed else f" from {one.low:,} to {one.high:,}"
                 steps = "" if one.step == 1 else f", {steps_text(one)}" if ends else steps_text(one)
                 outside.append(f"{name}={value:,} is beyond what was checked: {ends}{steps}".replace(":  ", ": "))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fwdscope.commands.scale import BYTES, ScaledFigure, Scaling, range_text
+from fwdscope import units
+from fwdscope.commands.scale import BYTES, OffBy, ScaledFigure, Scaling, range_text
 from fwdscope.polynomial import Maximum
 from fwdscope.printable import printable
 from fwdscope.render import scale as drawn
@@ -58,7 +59,7 @@ def render(growth: Scaling, places: Sequence[Mapping[str, int]] = (), plots: Seq
             for row in growth.rows
             if drawn.costs_anything(row)
         ],
-        "ranges": [range_text(one) for one in growth.ranges],
+        "ranges": [range_text(one) for one in growth.checked],
         "checked": drawn.checked_text(growth),
         "messages": [
             *({"level": "note", "text": text} for text in [*dominant, *drawn.moves(growth)]),
@@ -71,8 +72,7 @@ def render(growth: Scaling, places: Sequence[Mapping[str, int]] = (), plots: Seq
 def _figure(growth: Scaling, one: ScaledFigure, places: Sequence[Mapping[str, int]]) -> dict[str, Any]:
     """A figure's values and formulas, each of the largest of several with where it is reached."""
     options = one.formula.options if isinstance(one.formula, Maximum) else (one.formula,)
-    values = ["" if one.formula is None else drawn.figure_text(one.name, one.formula({**growth.base, **place}))
-              for place in places]  # fmt: skip
+    values = [drawn.text_at(growth, one, place) for place in places]
     texts = [str(option) for option in options] if one.formula is not None else [drawn.no_formula(one)]
     where = [*one.places, *[""] * len(options)] if len(options) > 1 else [""]
     return {
@@ -103,7 +103,7 @@ def _chart(growth: Scaling, one: ScaledFigure, var: str) -> dict[str, Any] | Non
     crossing = [text for text in growth.crossings(one.name) if f" from {var} = " in text]
     return {
         "title": f"{one.title} against {var}",
-        "about": drawn.off_text(off, one.title) if off else "; ".join(crossing) or about,
+        "about": f"No formula in {var}{_far(off)}" if off else "; ".join(crossing) or about,
         "var": var,
         "bytes": one.name in BYTES,
         "here": growth.base[var],
@@ -113,10 +113,13 @@ def _chart(growth: Scaling, one: ScaledFigure, var: str) -> dict[str, Any] | Non
     }
 
 
+def _far(off: OffBy) -> str:
+    """How far off a polynomial is."""
+    return f": a polynomial of degree {off.degree} is off by up to {units.share(off.share)}" if off.share else ""
+
+
 def _warnings(growth: Scaling, places: Sequence[Mapping[str, int]]) -> Iterator[str]:
     yield from dict.fromkeys(text for place in places for text in growth.check_values(place))
-    for one in growth.figures.values():
-        for off in one.off:
-            yield drawn.off_text(off, one.title)
+    yield from growth.off_texts()
     for name in growth.fixed:
         yield drawn.stays(growth, name)

@@ -129,6 +129,17 @@ def test_the_command_takes_tokens_and_compute() -> None:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
+def test_without_a_formula_combinations_are_built(tmp_path: Path) -> None:
+    (tmp_path / "floor.yaml").write_text(
+        "vars: {size: 37}\ninputs: {x: 'randn(2, size)'}\nlayers: [Linear(size // 7)]\n"
+    )  # fmt: skip
+    got = fitted(str(tmp_path / "floor.yaml"), "size=30:60", params=">= 400")
+    # (size + 1) · ⌊size / 7⌋: at 55 it is 56 · 7 = 392, at 56 57 · 8.
+    assert got.unknown == ("params",)
+    assert {one.values["size"] for one in got.answers} == {56, 57, 58, 59, 60}
+    assert got.answers[0].figures["params"] == (got.answers[0].values["size"] + 1) * 8
+
+
 def test_the_command_writes_the_spec(tmp_path: Path) -> None:
     file = tmp_path / "new.yaml"
     arguments = ["fit", "lstm", "--vary", "hidden=8:64", "--params", "10K ± 5%", "-o", str(file)]
@@ -173,4 +184,5 @@ def test_wrong_input_and_no_answer(arguments: list[str], code: int, message: str
     result = CliRunner().invoke(app, ["fit", "lstm", *arguments])
     assert result.exit_code == code
     assert message in result.stderr
-    assert code != 1 or "no values meet the budgets" in result.stdout
+    # 12h² + 56h parameters of two layers, from h = 8 to 16.
+    assert code != 1 or "no values meet the budgets\n params from 1.22 K to 3.97 K with these values" in result.stdout

@@ -229,6 +229,21 @@ def test_settings_of_a_transformers_model() -> None:
     assert got["params"] == (100 + 64) * d + depth * (12 * d * d + 13 * d) + 2 * d
 
 
+def test_a_figure_without_a_formula_in_a_var_has_none_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "floor.yaml").write_text(
+        "vars: {B: 2, size: 37}\ninputs: {x: 'randn(B, size)'}\nlayers: [Linear(size // 7)]\n"
+    )  # fmt: skip
+    got = grow(Target(str(tmp_path / "floor.yaml")), ["B", "size"], held_out=2)
+    # At 37 five results of 37 products each.
+    assert got["macs"] == B * 5 * 37
+    assert got.figures["macs"].fixed == {"size": 37}
+    assert got(B=3)["macs"] == 3 * 5 * 37
+    assert "macs" not in got(size=42)
+    assert got.check_values({"size": 42})[0].endswith("a formula for size = 37 alone")
+    assert [one.name for one in got.checked] == ["B"]
+    assert next(got.off_texts()).startswith("params, MACs, FLOPs, read, written have no formula in size: a polynomial")
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
