@@ -150,6 +150,11 @@ class RunSettings(DeviceSettings):
 META = RunSettings()
 
 
+# Modes of torch.compile; those of CUDAGRAPHS replay CUDA graphs.
+CUDAGRAPHS = ("reduce-overhead", "max-autotune")
+COMPILE_MODES = ("default", *CUDAGRAPHS, "max-autotune-no-cudagraphs")
+
+
 @dataclass(frozen=True)
 class BenchSettings(DeviceSettings):
     """How to measure a forward."""
@@ -175,3 +180,14 @@ class BenchSettings(DeviceSettings):
     # algorithms; None leaves torch's settings.
     tf32: bool | None = None
     cudnn_benchmark: bool | None = None
+    # One of COMPILE_MODES; None is torch's default.
+    compile_mode: str | None = None
+    # Whether a CUDA graph is captured and replayed, and caches are filled with other data before each forward.
+    graph: bool = False
+    flush_l2: bool = False
+    # Threads that serve requests, and the requests a second; None: there is always one.
+    concurrency: int = 1
+    rate: float | None = None
+    # Whether copies of inputs and outputs are timed too, and what the device uses.
+    transfers: bool = False
+    energy: bool = False

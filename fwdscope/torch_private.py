@@ -116,6 +116,35 @@ def uses_of(tensor: Tensor) -> tuple[int, int]:
     return int(getattr(tensor, "_use_count", int)()), int(count(getattr(storage, "_cdata", 0)))
 
 
+def allocated_peak(run: Callable[[], object]) -> int | None:
+    """The most bytes that torch's allocator of the CPU had given out at once while a function ran, beyond those before.
+
+    None without the names, or while another profiler runs: torch.profiler imports for a second, and writes to stderr.
+    """
+    from torch import autograd
+
+    begin, end = (getattr(autograd, f"_{verb}_profiler_legacy", None) for verb in ("enable", "disable"))
+    settings = getattr(getattr(torch._C, "_profiler", None), "_ExperimentalConfig", None)
+    is_on = getattr(autograd, "_profiler_enabled", lambda: True)
+    if begin is None or end is None or settings is None or is_on():
+        return None
+    kind, config = getattr(autograd, "ProfilerState", None), getattr(autograd, "ProfilerConfig", None)
+    if kind is None or config is None:
+        return None
+    # Without shapes, with memory, without stacks, FLOPs and modules.
+    begin(config(kind.CPU, False, True, False, False, False, settings()))
+    try:
+        kept = run()
+    finally:
+        records = end()
+    del kept
+    given = most = 0
+    for event in (event for thread in records for event in thread if event.kind() == "memory_alloc"):
+        given += event.cpu_memory_usage()
+        most = max(most, given)
+    return most
+
+
 def coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """Indices and values of a sparse COO tensor; ``indices()`` and ``values()`` refuse one that is not coalesced."""
     if hasattr(tensor, "_indices") and hasattr(tensor, "_values"):

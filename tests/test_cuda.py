@@ -37,7 +37,7 @@ from fwdscope.model import Network, build
 from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.report import LayerRow
+from fwdscope.report import LayerRow, Report
 from fwdscope.run.memory_guard import needed, reserved
 from fwdscope.run.observation import Observation
 from fwdscope.run.placement import ModuleCall, move
@@ -658,3 +658,61 @@ def test_another_gpu_than_the_current_one_does_all_the_work() -> None:
     assert torch.equal(torch.cuda.get_rng_state(0), before[1])
     assert fwdscope.inspect("resnet18", device="cuda:1").device == "cuda:1"
     assert torch.cuda.current_device() == 0
+
+
+# --- requests, graphs, cold caches, transfers, energy ----------------------------------------------------------------
+
+
+def both_ways(spec: str, *more: str) -> list[float]:
+    """The median of a benchmark without some options, and with them."""
+    medians = []
+    for options in ((), more):
+        common = ("--device", "cuda", "--budget", "0.5", "--no-layers", "--latency", "--format", "json")
+        result = run("bench", spec, *common, *options)
+        found = Report.loads(result.stdout).run
+        assert found is not None
+        assert found.latency is not None
+        assert (found.is_graph, found.is_cold) == ("--graph" in options, "--flush-l2" in options)
+        medians.append(found.latency.median)
+    print(f"{medians[0]:.3e} s, with {' '.join(more)} {medians[1]:.3e} s")
+    return medians
+
+
+def test_a_graph_is_no_slower_than_its_launches(mlp: str) -> None:
+    launched, replayed = both_ways(mlp, "--graph")
+    assert replayed < 1.2 * launched
+
+
+def test_a_cold_forward_is_no_faster_than_a_warm_one(mlp: str) -> None:
+    warm, cold = both_ways(mlp, "--flush-l2")
+    assert cold > 0.9 * warm
+
+
+def test_requests_on_streams_transfers_and_energy(mlp: str) -> None:
+    result = run(
+        "bench", mlp, "--device", "cuda", "--budget", "1", "--no-layers", "--rate", "200/s", "--concurrency", "2",
+        "--transfers", "--energy", "--format", "json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    found = Report.loads(result.stdout).run
+    assert found is not None
+    assert found.load is not None
+    assert found.transfers is not None
+    assert found.latency is not None
+    # 64 rows of 256 floats go in, 64 of 10 come out.
+    assert (found.transfers.input_bytes, found.transfers.output_bytes) == (64 * 256 * 4, 64 * 10 * 4)
+    assert found.load.is_kept
+    assert found.load.served == found.load.sent
+    assert found.load.latency.median > 0.5 * found.latency.median
+    if found.energy is None:
+        assert any("energy is not known" in note for note in found.notes)
+    else:
+        assert found.energy.source == "NVML"
+        assert 5 < found.energy.watts < 1500
+
+
+def test_a_forward_that_waits_is_no_graph(tmp_path: Path) -> None:
+    spec = tmp_path / "waits.yaml"
+    spec.write_text("inputs: {x: 'randn(4, 8)'}\nlayers:\n  - y = Linear(8)\n  - y[y > 0]\n")
+    result = run("bench", str(spec), "--device", "cuda", "--graph")
+    assert (result.exit_code, "cannot be captured as a CUDA graph" in result.stderr) == (2, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -22,7 +22,7 @@ from fwdscope.cli.ranks import boundary_of_ranks
 from fwdscope.cli.vary import parse_axes
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED, Stop, run_command
-from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings
+from fwdscope.settings import COMPILE_MODES, MEASURE_BUDGET, PRECISION, BenchSettings
 
 if TYPE_CHECKING:
     from fwdscope.commands.bench.measuring import Measured
@@ -50,11 +50,31 @@ _AGAINST = "Compare with a benchmark that was saved with -o FILE.json."
 _PROCESSES = "Measure in N processes one after the other, 5 or more, which shows --against how much processes differ."
 _VS = "Measure another network in turn with TARGET, in one process, and compare their times."
 _VS_SET = "With --vs, or against itself: another value on that side: hidden=512, dtype=bf16, threads=1, compile=yes."
+_COMPILE_MODE = f"Compile the model in a mode of torch.compile: {', '.join(COMPILE_MODES)}."
+_GRAPH = "Capture the forward as a CUDA graph, and replay it."
+_FLUSH = "Fill the last cache with other data before each forward."
+_RATE = "Also serve requests that arrive at a rate, at random times: 100/s. Percentiles include queueing."
+_CONCURRENCY = "Also serve requests with N threads at once, each with a CUDA stream of its own."
+_TRANSFERS = "Also time the copies of inputs to the GPU and of outputs back."
+_ENERGY = "Also measure the energy of a forward, by NVML or RAPL."
 _FORMATS = ("table", "json", "csv", "html")
 
 _DEFAULT_LAYERS = 15
 # Options that are called as their settings.
 _OPTIONS = ("device", "dtype", "autocast", "threads", "seed", "weights", "warmup", "repeats", "budget")
+
+
+def _parse_rate(text: str) -> float:
+    """Requests a second in ``100/s`` or ``90/min``."""
+    number, _, unit = text.partition("/")
+    seconds = {"": 1, "s": 1, "sec": 1, "min": 60}.get(unit.strip())
+    try:
+        rate = float(number)
+    except ValueError:
+        rate = 0.0
+    if seconds is None or not 0 < rate < 1e6:
+        raise typer.BadParameter(f"{text}: write the requests a second, as in 100/s, or 90/min")
+    return rate / seconds
 
 
 def bench(
@@ -78,6 +98,18 @@ def bench(
     precision: Annotated[float, typer.Option(min=0.01, metavar="PERCENT", help=_PRECISION)] = 100 * PRECISION,
     repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help=_REPEATS)] = None,
     warmup: Annotated[int | None, typer.Option(min=0, metavar="N", help=_WARMUP)] = None,
+    compile_mode: Annotated[
+        str | None,
+        typer.Option(
+            "--compile-mode", metavar="MODE", help=_COMPILE_MODE, autocompletion=completion.one_of(COMPILE_MODES)
+        ),
+    ] = None,
+    graph: Annotated[bool, typer.Option("--graph", help=_GRAPH)] = False,
+    flush_l2: Annotated[bool, typer.Option("--flush-l2", help=_FLUSH)] = False,
+    rate: Annotated[float | None, typer.Option(parser=_parse_rate, metavar="N/s", help=_RATE)] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, metavar="N", help=_CONCURRENCY)] = 1,
+    transfers: Annotated[bool, typer.Option("--transfers", help=_TRANSFERS)] = False,
+    energy: Annotated[bool, typer.Option("--energy", help=_ENERGY)] = False,
     against: Annotated[Path | None, typer.Option("--against", metavar="FILE", help=_AGAINST)] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, max=100, metavar="N", help=_PROCESSES)] = 1,
     vs: Annotated[
@@ -107,17 +139,21 @@ def bench(
     if no_layers and layers is not None:
         raise typer.BadParameter("--layers and --no-layers contradict each other: leave one of them out")
     settings = BenchSettings(
-        device=device, dtype=dtype, autocast=autocast, compiled=compile_, channels_last=channels_last,
-        threads=threads, seed=seed, weights=weights, warmup=warmup, repeats=repeats, precision=precision / 100,
-        budget=budget, layers=not no_layers and (not vary or layers is not None),
-        latency=latency, tf32=tf32, cudnn_benchmark=cudnn_benchmark,
+        device=device, dtype=dtype, autocast=autocast, compiled=compile_ or compile_mode is not None,
+        channels_last=channels_last, threads=threads, seed=seed, weights=weights, warmup=warmup, repeats=repeats,
+        precision=precision / 100, budget=budget, layers=not no_layers and (not vary or layers is not None),
+        latency=latency, tf32=tf32, cudnn_benchmark=cudnn_benchmark, graph=graph, flush_l2=flush_l2,
+        compile_mode=compile_mode, concurrency=concurrency, rate=rate, transfers=transfers, energy=energy,
     )  # fmt: skip
     shown = _DEFAULT_LAYERS if layers is None else layers or None
+
+    apart = {"rate": rate, "concurrency": concurrency - 1, "transfers": transfers, "energy": energy}
 
     def on_ranks(session: RankSession | None) -> None:
         given = {"--vary": vary, "--against": against, "--vs": vs, "--vs-set": vs_set, "--compile": compile_,
                  "--autocast": autocast, "--channels-last": channels_last, "--processes": processes > 1,
-                 "--layers": layers, "--past": past}  # fmt: skip
+                 "--layers": layers, "--past": past, "--compile-mode": compile_mode, "--graph": graph,
+                 "--flush-l2": flush_l2, **{f"--{name}": value for name, value in apart.items()}}  # fmt: skip
         if wrong := next((name for name, value in given.items() if value), None):
             raise InputError(f"bench --mesh measures a whole forward on all ranks: leave {wrong} out")
         sharded = opt.on_mesh(target_of(target, set_, input_, "float32", allow_import, arg), mesh, shard)
@@ -138,15 +174,11 @@ def bench(
             return _measure(request, processes, limit or ())
 
         if vs is not None or vs_set:
-            for option, value in (
-                ("vary", vary),
-                ("against", against),
-                ("processes", processes - 1),
-            ):
-                if value:
-                    raise InputError(f"--vs times two whole networks in turn: leave --{option} out")
+            in_turn = {"vary": vary, "against": against, "processes": processes - 1, **apart}
+            _refuse(in_turn, "--vs times two whole networks in turn")
             interrupted = _compare_in_turn(request, vs, vs_set or (), form, output, shown)
         elif axes:
+            _refuse(apart, "--vary measures the forward alone at each size")
             interrupted = _sweep(request, axes, before, form, output, measure)
         else:
             interrupted = _benchmark(request, before, form, output, shown, measure)
@@ -158,6 +190,12 @@ def bench(
         boundary_of_ranks(on_ranks, limit)
     else:
         boundary(command, limit)
+
+
+def _refuse(options: Mapping[str, object], reason: str) -> None:
+    """Raise InputError for an option that is given."""
+    if wrong := next((name for name, value in options.items() if value), None):
+        raise InputError(f"{reason}: leave --{wrong} out")
 
 
 def _bench_on_ranks(
@@ -261,12 +299,14 @@ def _sweep(
     sweep = Sweep(axes, points)
     if form == "json":
         put(sweep.dumps(), output)
-    elif form == "csv":
-        put(as_csv(sweep), output)
     else:
         compared = [_compare(before, point.values, point.report) for point in points]
-        drawn = page_of(sweep, compared) if form == "html" else draw_sweep(sweep, *_width_and_colour(output), compared)
-        put(drawn, output)
+        drawn = {
+            "csv": lambda: as_csv(sweep, compared),
+            "html": lambda: page_of(sweep, compared),
+            "table": lambda: draw_sweep(sweep, *_width_and_colour(output), compared),
+        }
+        put(drawn[form](), output)
     if not interrupted and all(point.report is None for point in points):
         raise InputError("no combination could be measured")
     return interrupted
@@ -330,7 +370,10 @@ def _command_line(request: BenchRequest) -> str:
     changed = {field.name: given[field.name] for field in fields(settings) if given[field.name] != field.default}
     options = {f"--{name}": changed.get(name) for name in _OPTIONS} | {
         "--batch": batch,
-        "--compile": settings.compiled,
+        "--compile": settings.compiled and settings.compile_mode is None,
+        "--compile-mode": settings.compile_mode,
+        "--graph": settings.graph,
+        "--flush-l2": settings.flush_l2,
         "--channels-last": settings.channels_last,
         "--latency": settings.latency,
         **{

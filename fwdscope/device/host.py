@@ -50,25 +50,6 @@ def memory(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) 
     return _windows() if system == "win32" else HostMemory()
 
 
-def memory_growth(run: Callable[[], object]) -> int | None:
-    """The most bytes by which this process grows while a function runs; None where it is not Linux with glibc."""
-    status = Path("/proc/self/status")
-    try:
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system, so that it counts when it is used
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-        before = _kilobytes(status, "VmRSS")
-    except (OSError, AttributeError, TypeError):
-        return None
-    run()
-    after = _kilobytes(status, "VmHWM")
-    return None if before is None or after is None else max(0, after - before) * 1024
-
-
-def _kilobytes(status: Path, name: str) -> int | None:
-    found = re.search(rf"^{name}:\s*(\d+) kB$", _read(status), re.M)
-    return int(found[1]) if found else None
-
-
 def processor(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) -> str:
     """The product name of the processor, or else its architecture."""
     if system == "linux":

@@ -80,7 +80,8 @@ def facts_of(run: Run) -> list[str]:
     facts = [f"{run.device}{name}", f"{run.dtype}{how}"]
     facts += [units.plural(run.threads, "thread")] if run.threads else []
     facts += arithmetic_of(run)
-    facts += ["compiled"] * run.compiled + ["channels last"] * run.channels_last
+    facts += [f"compiled ({run.compile_mode})" if run.compile_mode else "compiled"] * run.compiled
+    facts += ["CUDA graph"] * run.is_graph + ["cold caches"] * run.is_cold + ["channels last"] * run.channels_last
     weights = f"weights from {printable(run.weights)}" if run.weights else f"seed {run.seed}"
     return [*facts, "evaluation", weights]
 
@@ -118,6 +119,7 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         yield from _traffic(report, run, latency, width)
         yield from _labelled("cache", "  ·  ".join(kept(report)), width)
     yield from _device(report, run, width)
+    yield from _apart(run, width)
     if run.layers_latency:
         part = run.layers_latency / latency.median
         yield from _labelled(
@@ -129,11 +131,45 @@ def _device(report: Report, run: Run, width: int) -> Iterator[Line]:
     """Its memory, and its state while it worked."""
     if run.peak_memory is not None:
         held = f", {units.byte_size(run.reserved_memory)} reserved" if run.reserved_memory else ""
-        yield from _labelled("memory", f"{units.byte_size(run.peak_memory)} peak (measured){held}", width)
+        predicted = report.totals.peak_memory
+        beside = f"; {units.byte_size(predicted)} predicted" if predicted is not None else ""
+        yield from _labelled("memory", f"{units.byte_size(run.peak_memory)} peak (measured){held}{beside}", width)
     elif report.totals.peak_memory is not None:
         yield from _labelled("memory", f"{units.byte_size(report.totals.peak_memory)} peak (estimated)", width, "dim")
     if run.state is not None:
         yield from _labelled("device", "  ·  ".join(state_of(run.state)), width, BAD if run.state.slowed_by else "")
+
+
+def _apart(run: Run, width: int) -> Iterator[Line]:
+    """What options asked for besides the repeats."""
+    if run.compile_seconds:
+        yield from _labelled("compile", f"{units.seconds(run.compile_seconds)} for the first forward", width)
+    if (load := run.load) is not None:
+        latency = load.latency
+        times = [("p50", latency.median), ("p90", latency.p90), ("p99", latency.p99)]
+        text = "   ".join(f"{name} {units.seconds(seconds)}" for name, seconds in times)
+        how = f"{load.rate:,.6g}/s, queueing included" if load.rate else "one after the other"
+        how += f", {units.plural(load.concurrency, 'worker')}"
+        yield from _labelled("requests", f"{text}   {how}", width, "bold")
+        served = f"{units.exact(load.served)} served, {units.count(load.throughput)}/s"
+        busy = f"; the workers are busy {units.share(load.rate / load.capacity)} of the time" if load.rate else ""
+        kept = busy if load.is_kept else f"; the rate cannot be kept, at most {units.count(load.capacity)}/s"
+        yield from _labelled(
+            "", f"{served}, {units.seconds(load.service)} a forward{kept}", width, "dim" if load.is_kept else BAD
+        )
+    if (moved := run.transfers) is not None:
+        texts = [
+            f"{name} {units.byte_size(nbytes)} in {units.seconds(seconds)} ({byte_rate(nbytes / seconds)})"
+            for name, nbytes, seconds in (
+                ("inputs", moved.input_bytes, moved.input_seconds),
+                ("outputs", moved.output_bytes, moved.output_seconds),
+            )
+        ]
+        yield from _labelled("transfers", ", ".join(texts), width)
+    if (used := run.energy) is not None:
+        whole = {"NVML": "the whole GPU", "RAPL": "the whole processor"}[used.source]
+        text = f"{units.measure(used.joules, 'J')} a forward, {used.watts:.3g} W of {whole} ({used.source})"
+        yield from _labelled("energy", text, width)
 
 
 def _labelled(label: str, text: str, width: int, style: str = "") -> Iterator[Line]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fwdscope import units
 from fwdscope.printable import cell, printable
 from fwdscope.render.bench import BAD, against, differing, facts_of, notes, style_of, wrapped, write_blocks
+from fwdscope.render.csv import figures_of, settings_of
 from fwdscope.render.lines import Line, shorten
 from fwdscope.render.rows import UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
@@ -28,6 +29,8 @@ _WIDEST = 72
 _MARKS = "●○▲△■□◆◇"
 # Times further apart than this are not shown in one unit.
 _FAR = 50
+# The share of the most items a second from which more of them are hardly worth the wait.
+_KNEE = 0.9
 
 
 def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Sequence[Speedup | None] = ()) -> str:
@@ -39,9 +42,31 @@ def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Se
         table(sweep, list(timed_rows(sweep, compared)), width),
         _compared(sweep, width, compared),
         plot(sweep, medians, "median time", units.shared_seconds, width),
+        wrapped(knee_of(sweep), width),
         notes(notes_of(sweep), width),
     )
     return write_blocks(blocks, color)
+
+
+def knee_of(sweep: Sweep) -> str:
+    """Where the items a second stop to grow with the one number that is varied; empty if items do not grow with it."""
+    found = [
+        (point.values[0][1], number, number / run.latency.median, run.latency.median, unit)
+        for point, report, run in _runs(sweep)
+        for number, unit in [items(report)]
+        if number and run.latency and point.values[0][1].isdigit()
+    ]
+    found.sort(key=lambda one: int(one[0]))
+    if len(sweep.axes) > 1 or len(found) < 3 or any(b[1] <= a[1] for a, b in itertools.pairwise(found)):
+        return ""
+    name, most = printable(sweep.axes[0].name), max(found, key=lambda one: one[2])
+    knee = next(one for one in found if one[2] >= _KNEE * most[2])
+    if knee is found[-1]:
+        return f"no knee up to {name}={knee[0]}: {knee[4]}/s still grow"
+    if knee is most:
+        return f"knee of the curve: {name}={knee[0]}, with the most {knee[4]}/s"
+    reaches = f"{name}={knee[0]} reaches {units.share(knee[2] / most[2])} of the {knee[4]}/s of {name}={most[0]}"
+    return f"knee of the curve: {reaches}, whose forward takes {most[3] / knee[3]:.3g} × as long"
 
 
 def notes_of(sweep: Sweep) -> list[str]:
@@ -261,28 +286,12 @@ def _ticks(xs: Sequence[float], columns: int) -> str:
     return "".join(line)
 
 
-def as_csv(sweep: Sweep) -> str:
-    """A line for each combination: its values, settings, seconds and costs; repeats are in the JSON alone."""
+def as_csv(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
+    """A line for each combination: its values, seconds, costs, device and settings; repeats are in the JSON alone."""
     table = []
-    for point in sweep.points:
-        run = point.report.run if point.report else None
-        row: dict[str, object] = {}
-        if point.report and run and (latency := run.latency):
-            (number, unit), totals = items(point.report), point.report.totals
-            row = {
-                "median": latency.median, "iqr": latency.iqr, "p10": latency.p10, "p90": latency.p90,
-                "p99": latency.p99, "repeats": len(latency.times), "batch": run.batch,
-                "items": number or None, "item": unit[:-1] if number else None,
-                "items_per_second": number / latency.median if number else None,
-                "flops": totals.flops, "macs": totals.macs,
-                "flops_per_second": totals.flops / latency.median if totals.flops else None,
-                "of_peak": utilisation(point.report, run.peaks, latency.median) if run.peaks else None,
-                "peak_memory": run.peak_memory, "traced_peak_memory": totals.peak_memory,
-                "model": point.report.name, "past": point.report.past or 0,
-                "device": run.device, "device_name": run.device_name, "dtype": run.dtype, "precision": run.precision,
-                "threads": run.threads, "compiled": run.compiled, "channels_last": run.channels_last,
-                "weights": run.weights, "seed": run.seed, "torch": point.report.environment.torch,
-            }  # fmt: skip
+    for point, one in itertools.zip_longest(sweep.points, compared):
+        row: dict[str, object] = {**figures_of(point.report), **settings_of(point.report)} if point.report else {}
+        row |= {"before": one.before, "of_before": one.ratio, "answer": one.answer} if one else {}
         table.append({**row, **dict(point.values), "problem": cell(point.problem or "")})
     names = [axis.name for axis in sweep.axes]
     columns = dict.fromkeys([*names, *[name for row in table for name in row if name != "problem"], "problem"])

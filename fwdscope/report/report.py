@@ -419,6 +419,49 @@ class NonFinite:
 
 
 @dataclass(frozen=True)
+class Load:
+    """Requests that were served, each by a forward: sent at a rate, or by each worker when its last one ended."""
+
+    # Workers: threads of the host, each with a stream of its own on a GPU.
+    concurrency: int
+    # Requests a second, at times drawn from a Poisson process; None if there is always one to serve.
+    rate: Seconds | None
+    sent: int
+    served: int
+    # Served a second; and at most, by the workers' mean time of a forward.
+    throughput: Seconds
+    capacity: Seconds
+    # From when a request was sent to the end of its forward; and its forward alone.
+    latency: Latency
+    service: Seconds
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the rate can be kept: otherwise the queue grows, and the latencies with it."""
+        return self.rate is None or self.rate < self.capacity
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """Copies of the inputs from the host's ordinary memory to a device, and of the outputs back, in medians."""
+
+    input_bytes: int
+    input_seconds: Seconds
+    output_bytes: int
+    output_seconds: Seconds
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What a device used while forwards ran one behind another: of all of it, with what it uses at rest."""
+
+    # Joules of a forward.
+    joules: Seconds
+    watts: Seconds
+    source: Literal["NVML", "RAPL"]
+
+
+@dataclass(frozen=True)
 class Run:
     """A forward with real numbers on a device: its settings, times and memory."""
 
@@ -435,7 +478,7 @@ class Run:
     layers_latency: float | None = None
     # Seconds below which the clock does not know the time of a layer's call; None if layers were not timed.
     clock_noise: Seconds | None = None
-    # Bytes at the peak, measured by the device's allocator, or on a CPU by the growth of the process; None if unknown.
+    # Bytes at the peak, by what the device's allocator gave out; None if unknown.
     peak_memory: int | None = None
     first_nonfinite: NonFinite | None = None
     peaks: Peaks | None = None
@@ -462,6 +505,15 @@ class Run:
     # The device while it worked, and the most bytes that its allocator held, with what is lost between tensors.
     state: DeviceState | None = None
     reserved_memory: int | None = None
+    # How torch.compile was asked to, None for its default; and the seconds of the first forward, which compiles.
+    compile_mode: str | None = None
+    compile_seconds: Seconds | None = None
+    # Whether a captured CUDA graph was replayed, and whether caches were filled with other data before each forward.
+    is_graph: bool = False
+    is_cold: bool = False
+    load: Load | None = None
+    transfers: Transfers | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True)

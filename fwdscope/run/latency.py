@@ -19,24 +19,22 @@ from fwdscope.run.prepare import Prepared, RowNodes
 from fwdscope.timing.clock import clock_for
 from fwdscope.timing.layers import PASSES, LayerTimes, latencies, with_latencies
 from fwdscope.timing.sampling import SamplingPlan, measure
+from fwdscope.torch_private import allocated_peak
 
 # Seconds for the whole, and for the layers. A forward that takes longer runs once all the same.
 BUDGET = 2.0
 
 
 def peak_memory(place: torch.device, totals: Totals, run: Callable[[], object]) -> int | None:
-    """Bytes at the peak of a forward that has run before: by the device's allocator, on a CPU by the process's growth.
-
-    None where neither says.
-    """
+    """Bytes at the peak of a forward that has run before, by the device's allocator; None where it does not say."""
     if place.type == "cuda":
         torch.cuda.empty_cache()  # what earlier work has left is not this forward's
         torch.cuda.reset_peak_memory_stats(place)
         run()
         return torch.cuda.max_memory_allocated(place)
-    grown = host.memory_growth(run) if place.type == "cpu" else None
+    given = allocated_peak(run) if place.type == "cpu" else None
     held = (totals.param_bytes, totals.buffer_bytes, totals.input_bytes, totals.kv_cache)
-    return grown + sum(size or 0 for size in held) if grown else None
+    return None if given is None else given + sum(size or 0 for size in held)
 
 
 class Times(NamedTuple):

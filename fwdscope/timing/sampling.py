@@ -70,6 +70,8 @@ class SamplingPlan:
     precision: float = PRECISION
     budget: float | None = BUDGET
     settling: float = MIN_SECONDS
+    # Called before each forward, which is then timed by itself.
+    before: Callable[[], object] | None = None
 
 
 def measure(
@@ -92,10 +94,10 @@ def measure(
         with without_garbage_collection():
             for seconds in warm_up(run, clock, plan, began):
                 warmups.append(seconds)
-            batch = batch_of(warmups, clock)
+            batch = batch_of(warmups, clock) if plan.before is None else 1
             while not _enough(times, plan, clock.now() - began):
                 count = _group(times, warmups, batch, plan, clock)
-                times += time_repeats(run, clock, count, batch)
+                times += time_repeats(run, clock, count, batch, plan.before)
                 if progress is not None:
                     progress(len(times), relative_half_width(times))
     except KeyboardInterrupt:
@@ -126,7 +128,7 @@ def warm_up(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began: 
     started, last, number, count = clock.now(), -math.inf, 0, 1
     least, most = (WARM_SECONDS, MAX_WARM_SECONDS) if clock.asynchronous else (0.0, math.inf)
     while number < (plan.warmup if plan.warmup is not None else math.inf if clock.asynchronous else MAX_WARMUPS):
-        times = time_repeats(run, clock, count, 1)
+        times = time_repeats(run, clock, count, 1, plan.before)
         yield from times
         number += count
         if plan.warmup is None:
@@ -173,10 +175,17 @@ def _enough(times: Sequence[float], plan: SamplingPlan, elapsed: float) -> bool:
     return width is not None and width <= plan.precision
 
 
-def time_repeats(run: Callable[[], object], clock: Clock, count: int, batch: int) -> list[float]:
-    """Seconds of one forward each, timed ``batch`` at a time, with one wait for the device at the end."""
+def time_repeats(
+    run: Callable[[], object], clock: Clock, count: int, batch: int, before: Callable[[], object] | None = None
+) -> list[float]:
+    """Seconds of one forward each, timed ``batch`` at a time, with one wait for the device at the end.
+
+    What is called ``before`` each is not timed.
+    """
     spans = []
     for _ in range(count):
+        if before is not None:
+            before()
         begin = clock.mark()
         for _ in range(batch):
             run()

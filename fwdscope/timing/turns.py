@@ -61,13 +61,13 @@ def measure_in_turn(
             for i, one in enumerate(pair):
                 with one.during():
                     warmups = list(warm_up(one.run, clock, plan, clock.now()))
-                batches[i] = batch_of(warmups, clock)
+                batches[i] = batch_of(warmups, clock) if plan.before is None else 1
                 together = batches[i] * min(warmups, default=TURN_SECONDS)
                 sizes[i] = max(1, min(TURN, int(TURN_SECONDS / max(together, 1e-9))))
             while not _enough(rounds, plan, clock.now() - began):
                 # Each look sorts all rounds: the more there are, the more are added.
                 for _ in range(1 if plan.repeats else 1 + len(rounds) // 10):
-                    rounds.append(_round(pair, sizes, batches, clock, order))
+                    rounds.append(_round(pair, sizes, batches, clock, order, plan.before))
                 progress(len(rounds), half_width(rounds))
     except KeyboardInterrupt:
         interrupted = True
@@ -77,7 +77,12 @@ def measure_in_turn(
 
 
 def _round(
-    pair: tuple[Contender, Contender], sizes: Sequence[int], batches: Sequence[int], clock: Clock, order: random.Random
+    pair: tuple[Contender, Contender],
+    sizes: Sequence[int],
+    batches: Sequence[int],
+    clock: Clock,
+    order: random.Random,
+    before: Callable[[], object] | None = None,
 ) -> tuple[float, float]:
     times = [0.0, 0.0]
     for i in order.sample((0, 1), 2):
@@ -85,7 +90,7 @@ def _round(
         with during():
             if sizes[i] > 1:
                 run()
-            times[i] = min(time_repeats(run, clock, sizes[i], batches[i]))
+            times[i] = min(time_repeats(run, clock, sizes[i], batches[i], before))
     return times[0], times[1]
 
 

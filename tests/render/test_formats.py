@@ -45,7 +45,17 @@ def _records(text: str) -> list[dict[str, str]]:
 def test_csv_has_a_line_for_every_row_and_a_column_for_every_field() -> None:
     records = _records(render(REPORTS["gpt2"], "csv"))
     assert len(records) == len(REPORTS["gpt2"].layers)
-    several = {"stats", "backward", "formulas", "operators", "backward_operators", "eager", "kernels", "rank"}
+    several = {
+        "stats",
+        "backward",
+        "formulas",
+        "operators",
+        "backward_operators",
+        "eager",
+        "kernels",
+        "rank",
+        "copy_item_stds",
+    }
     assert {field.name for field in fields(LayerRow)} - several <= set(records[0])
     assert {f"stats_{field.name}" for field in fields(ActivationStats)} <= set(records[0])
 

@@ -15,12 +15,14 @@ from fwdscope.report import (
     Backward,
     CachedTensor,
     DeviceState,
+    Energy,
     Environment,
     Estimate,
     FusedTraffic,
     Histogram,
     Latency,
     LayerRow,
+    Load,
     Moment,
     NonFinite,
     OperatorCost,
@@ -35,6 +37,7 @@ from fwdscope.report import (
     TensorInfo,
     Totals,
     TrainingStep,
+    Transfers,
     multiplicities,
     parents,
 )
@@ -72,6 +75,7 @@ _ranks = st.builds(
     RankRun, _counts, _texts, _texts, _tuples(st.floats(1e-30, 1e29)), *[st.floats(1e-30, 1e29)] * 3, _unknown, _counts,
     _tuples(st.builds(Traffic, st.just("send"), _texts, _counts, _counts)),
 )  # fmt: skip
+_seconds = st.floats(1e-30, 1e29)
 _runs = st.builds(
     Run,
     device=_texts,
@@ -105,6 +109,15 @@ _runs = st.builds(
         ),
     ),
     reserved_memory=_unknown,
+    compile_mode=st.one_of(st.none(), _texts),
+    compile_seconds=st.one_of(st.none(), _seconds),
+    is_graph=st.booleans(),
+    is_cold=st.booleans(),
+    load=st.one_of(
+        st.none(), st.builds(Load, _counts, _seconds, _counts, _counts, _seconds, _seconds, _times, _seconds)
+    ),
+    transfers=st.one_of(st.none(), st.builds(Transfers, _counts, _seconds, _counts, _seconds)),
+    energy=st.one_of(st.none(), st.builds(Energy, _seconds, _seconds, st.sampled_from(["NVML", "RAPL"]))),
 )
 _fused = st.builds(FusedTraffic, _counts, _counts, _tuples(st.tuples(_counts, _counts)), _counts)
 _estimates = st.builds(Estimate, _peaks, *[_amounts] * 4, _unknown, st.sampled_from([None, True, False]))

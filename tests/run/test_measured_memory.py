@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +13,6 @@ class Wide(nn.Module):
         return (x.repeat(64, 1) * 2).sum()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory a process had at most")
 def test_the_measured_peak_stands_beside_the_predicted() -> None:
     report = fwdscope.inspect(Wide(), torch.randn(256, 1024), device="cpu", stats=False)
     assert report.run is not None
@@ -24,7 +20,16 @@ def test_the_measured_peak_stands_beside_the_predicted() -> None:
     predicted = 2 * 64 * 256 * 1024 * 4 + 256 * 1024 * 4
     assert report.totals.peak_memory is not None
     assert abs(report.totals.peak_memory - predicted) < 1024
-    assert report.run.peak_memory == pytest.approx(predicted, rel=0.1)
+    # The allocator gives out that and the sum's 4 bytes, each rounded up to 64.
+    assert predicted <= report.run.peak_memory <= predicted + 128
+
+
+def test_a_profiler_of_the_callers_own_is_left_alone() -> None:
+    with torch.profiler.profile(profile_memory=True) as profiled:
+        report = fwdscope.inspect(Wide(), torch.randn(2, 4), device="cpu", stats=False)
+    assert report.run is not None
+    assert report.run.peak_memory is None
+    assert profiled.events()
 
 
 def test_without_times_nothing_is_measured() -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 
 from fwdscope import disk
+from fwdscope.commands.bench.extras import extras, on_one_thread
 from fwdscope.commands.bench.layer_turns import compare_layers
 from fwdscope.commands.bench.notes import notes_on, notes_on_turns
 from fwdscope.commands.bench.workload import Workload
@@ -27,6 +28,7 @@ from fwdscope.interrupt import undone
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import DeviceState, Latency, Peaks, Report, Run
 from fwdscope.report.versus import LayerTurns, Versus
+from fwdscope.run.conditions import captured, flusher
 from fwdscope.run.context import in_mode, out_of_memory_as_run_error
 from fwdscope.run.exceeded import check_against_peak
 from fwdscope.run.latency import how_computed, is_shared, note_on_exposed, peak_memory, reserved_memory
@@ -34,7 +36,7 @@ from fwdscope.run.prepare import Prepared
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock, clock_for
 from fwdscope.timing.layers import LayeredCall, LayerTimes, in_turn, latencies, with_latencies
-from fwdscope.timing.sampling import Samples, SamplingPlan, measure
+from fwdscope.timing.sampling import Samples, SamplingPlan, measure, time_repeats
 from fwdscope.timing.turns import Contender, measure_in_turn
 from fwdscope.torch_private import uncompiled
 
@@ -69,6 +71,7 @@ def bench(
     timed, other = (clock.waiting(), clock) if settings.latency else (clock, clock.waiting())
     states: list[DeviceState] = []
     dtype = settings.dtype if settings.autocast else workload.report.dtype
+    alone, notes, more = None, list[str](), dict[str, Any]()
 
     def report_progress(repeats: int, width: float | None) -> None:
         known = f", median ±{100 * width:.1f} %" if width is not None else ""
@@ -79,8 +82,8 @@ def bench(
     with _ready_to_run(ready, settings), out_of_memory_as_run_error():
         settings.on_progress(f"measuring the peaks of {ready.device.device}")
         known = (peaks or find_peaks)(ready.device, dtype)
-        run = _whole(workload, settings)
-        plan = SamplingPlan(settings.warmup, settings.repeats, settings.precision, settings.budget)
+        run, compiling = _whole(workload, settings)
+        plan = _plan(settings, place)
         samples = measure(run, timed, plan, report_progress)
         others: tuple[float, ...] = ()
         if clock.asynchronous and not samples.interrupted:
@@ -101,8 +104,13 @@ def bench(
             known = check_against_peak(known, ready.device, workload.report, rows, samples.latency.median)
         threads = torch.get_num_threads() if place.type == "cpu" else None
         ran = run_of(workload, settings, samples.times, threads)
+        if samples.times and not (samples.interrupted or times.interrupted):
+            alone = on_one_thread(run, clock, samples, threads)
+            more, notes = extras(workload, settings, run, clock, samples)
     ran = replace(
         ran,
+        compile_seconds=compiling,
+        **more,
         repeats_are="queued" if timed.asynchronous else "alone",
         other_latency=Latency.of(others).median if others else None,
         state=_middle(states),
@@ -112,7 +120,8 @@ def bench(
         peak_memory=peak,
         peaks=known,
         notes=(
-            *notes_on(workload, settings, samples, layers, clock, is_shared(ready.device), threads),
+            *notes_on(workload, settings, samples, layers, clock, is_shared(ready.device), alone),
+            *notes,
             *note_on_exposed(times, workload.rows),
         ),
     )
@@ -140,6 +149,9 @@ def run_of(workload: Workload, settings: BenchSettings, times: Sequence[float], 
         latency=Latency.of(times) if times else None,
         precision="autocast" if settings.autocast else "cast" if settings.dtype != "float32" else None,
         compiled=settings.compiled,
+        compile_mode=settings.compile_mode,
+        is_graph=settings.graph,
+        is_cold=settings.flush_l2,
         channels_last=settings.channels_last,
         threads=threads,
         batch=ready.batch,
@@ -165,11 +177,11 @@ def bench_in_turn(
         for workload, given in zip(workloads, settings, strict=True):
             during = partial(_ready_to_run, workload.ready, given)
             with during():
-                contenders.append(Contender(_whole(workload, given), during))
+                contenders.append(Contender(_whole(workload, given)[0], during))
                 threads.append(torch.get_num_threads() if workload.ready.place.type == "cpu" else None)
                 run = run_of(workload, given, (), threads[-1])
                 runs.append(replace(run, repeats_are="queued" if timed.asynchronous else "alone"))
-        plan = SamplingPlan(first.warmup, first.repeats, first.precision, first.budget)
+        plan = _plan(first, ready[0].place)
         pair = contenders[0], contenders[1]
         order = random.Random(first.seed)
         turns = measure_in_turn(pair, timed, plan, order, report_progress)
@@ -202,21 +214,29 @@ def bench_in_turn(
     return Versus((reports[0], reports[1]), turns.rounds, turns.forwards, labels, tuple(notes), interrupted, layers)
 
 
-def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
+def _plan(settings: BenchSettings, place: torch.device) -> SamplingPlan:
+    before = flusher(place) if settings.flush_l2 else None
+    return SamplingPlan(settings.warmup, settings.repeats, settings.precision, settings.budget, before=before)
+
+
+def _whole(workload: Workload, settings: BenchSettings) -> tuple[Callable[[], Any], float | None]:
+    """The forward as it is to be run, and the seconds of the first one if that compiles."""
     module: Callable[..., Any] = workload.graph or workload.ready.call.module
     _, args, kwargs = workload.ready.call
     if settings.compiled:
         settings.on_progress("compiling")
-        module = torch.compile(module)
+        module = torch.compile(module, mode=settings.compile_mode)
 
     def run() -> Any:
         # Autocast keeps weights that it has cast until it ends: each forward casts them, as those of a program do.
         with _autocast(workload.ready, settings):
             return module(*args, **kwargs)
 
+    seconds = None
     if settings.compiled:
-        run()
-    return run
+        clock = clock_for(workload.ready.place).waiting()
+        (seconds,) = time_repeats(run, clock, 1, 1)
+    return (captured(run, workload.ready.place) if settings.graph else run), seconds
 
 
 def _autocast(ready: Prepared, settings: BenchSettings) -> AbstractContextManager[object]:

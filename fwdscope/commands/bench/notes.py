@@ -27,12 +27,17 @@ def notes_on(
     layers: float | None,
     clock: Clock,
     busy: bool,
-    threads: int | None = None,
+    alone: str | None = None,
 ) -> Iterator[str]:
-    """The notes on a measurement, the most serious first. ``busy``: other programs use the processor."""
+    """The notes on a measurement, the most serious first. ``busy``: other programs use the processor.
+
+    ``alone`` is what is to be said of one thread.
+    """
     if samples.interrupted:
         yield f"interrupted after {len(samples.times):,} repeats"
-    yield from _noise(settings, samples, busy, threads)
+    yield from _noise(settings, samples, busy)
+    if alone is not None:
+        yield alone
     if clock.asynchronous and abs(drifted := drift(samples.times)) > MAX_QUIET_DRIFT:
         how = "slower" if drifted > 0 else "faster"
         yield f"the last third of the repeats is {100 * abs(drifted):.0f} % {how} than the first: its clock changes"
@@ -43,8 +48,10 @@ def notes_on(
     yield from workload.notes
     if settings.autocast:
         yield f"autocast to {settings.dtype}: weights stay float32, and bytes are counted as float32"
-    if clock.asynchronous:
-        yield "all repeats use the same input, which may stay in the device's L2 cache"
+    if settings.flush_l2 and layers:
+        yield "the layers are timed with warm caches"
+    if clock.asynchronous and not settings.flush_l2:
+        yield "all repeats use the same input, which may stay in the device's L2 cache: --flush-l2"
 
 
 def notes_on_turns(
@@ -62,7 +69,7 @@ def notes_on_turns(
     yield from dict.fromkeys(note for one in workloads for note in one.notes)
 
 
-def _noise(settings: BenchSettings, samples: Samples, busy: bool, threads: int | None) -> Iterator[str]:
+def _noise(settings: BenchSettings, samples: Samples, busy: bool) -> Iterator[str]:
     """One note on noise, however many signs of it there are."""
     signs: list[str] = []
     advice = ""
@@ -74,8 +81,6 @@ def _noise(settings: BenchSettings, samples: Samples, busy: bool, threads: int |
         advice = ": raise --budget"
     if busy:
         signs.append("other programs running")
-        # Each operator waits for the slowest of its threads.
-        advice += f"{' or' if advice else ':'} --threads 1" if threads is not None and threads > 1 else ""
     if signs:
         yield f"noisy times ({', '.join(signs)}){advice}"
 

@@ -15,7 +15,7 @@ from fwdscope import disk, inspection
 from fwdscope.errors import InputError
 from fwdscope.report import Report, ReportError
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations, saved_points
-from fwdscope.settings import BenchSettings, dtype_name
+from fwdscope.settings import COMPILE_MODES, CUDAGRAPHS, BenchSettings, dtype_name
 from fwdscope.targets import Target
 from fwdscope.units import plural, positions
 
@@ -34,6 +34,7 @@ SWITCHES = {
     "compile": "compiled",
     "autocast": "autocast",
     "channels-last": "channels_last",
+    "graph": "graph",
     "tf32": "tf32",
     "cudnn-benchmark": "cudnn_benchmark",
     "latency": "latency",
@@ -88,6 +89,27 @@ def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None
         raise InputError("--autocast needs --dtype bfloat16 or float16: what to cast to")
     if settings.threads is not None:
         _check_threads(settings.threads, f"--threads {settings.threads}")
+    _check_conditions(settings, bool(target.past or "past" in varied))
+
+
+def _check_conditions(settings: BenchSettings, has_past: bool) -> None:
+    """Raise InputError for options of bench that exclude one another, or that the device or target is not for."""
+    mode, several, device = settings.compile_mode, settings.concurrency > 1, settings.device
+    if mode is not None and mode not in COMPILE_MODES:
+        raise InputError(f"--compile-mode {mode}: expected one of {', '.join(COMPILE_MODES)}")
+    graphs = "--graph" if settings.graph else f"--compile-mode {mode}" if mode in CUDAGRAPHS else ""
+    if settings.graph and mode in CUDAGRAPHS:
+        raise InputError(f"--compile-mode {mode} replays CUDA graphs of its own: leave --graph out")
+    if several and graphs:
+        raise InputError(f"{graphs} has one set of outputs, which threads would overwrite: leave --concurrency out")
+    if several and has_past:
+        raise InputError("--concurrency: threads would write into one cache of earlier positions: leave --past out")
+    if settings.flush_l2 and (several or settings.rate):
+        option = "--rate" if settings.rate else "--concurrency"
+        raise InputError(f"--flush-l2 is for forwards one by one: leave it or {option} out")
+    for name, is_given in (("graph", settings.graph), ("transfers", settings.transfers)):
+        if is_given and device is not None and not device.strip().lower().startswith("cuda"):
+            raise InputError(f"--{name} is for CUDA devices, and --device is {device}: leave it out")
 
 
 def check_axes(axes: Sequence[SweepAxis], target: Target) -> None:

@@ -37,6 +37,9 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
     if not settings.autocast and settings.dtype not in ("float32", subject.dtype):
         subject = subject.cast(settings.dtype)
     device, report = find_device(settings.device), subject.report()
+    for name in ("graph", "transfers"):
+        if getattr(settings, name) and device.kind != "cuda":
+            raise RunError(f"--{name} is for CUDA devices, and here is {device.device} alone: leave it out")
     if device.kind != "cuda" and (settings.tf32 is not None or settings.cudnn_benchmark is not None):
         raise RunError(f"--tf32 and --cudnn-benchmark are for CUDA devices: on {device.device} leave them out")
     with prepared(subject, report, device, settings, settings.channels_last) as ready:

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from fake_clocks import Time
 
+from fwdscope.commands.bench.extras import on_one_thread
 from fwdscope.commands.bench.notes import notes_on
 from fwdscope.report import median_interval
 from fwdscope.settings import BenchSettings
@@ -27,11 +30,11 @@ def notes(
     clock: Any = CPU,
     graph: Any = True,
     busy: bool = False,
-    threads: int | None = None,
+    alone: str | None = None,
     **settings: Any,
 ) -> list[str]:
     workload: Any = SimpleNamespace(graph=graph, notes=())
-    return list(notes_on(workload, BenchSettings(**settings), taken, layers, clock, busy, threads))
+    return list(notes_on(workload, BenchSettings(**settings), taken, layers, clock, busy, alone))
 
 
 def test_a_steady_run_whose_layers_are_the_whole_has_no_notes() -> None:
@@ -45,11 +48,24 @@ def test_all_signs_of_noise_are_one_note() -> None:
     assert notes(noisy, busy=True) == ["noisy times (IQR 20 %, median ±20.0 %, other programs running): raise --budget"]
 
 
-def test_where_threads_wait_for_those_that_other_programs_stop_one_thread_is_advised() -> None:
-    steady = samples(*[1.0] * 10)
-    assert notes(steady, busy=True, threads=2) == ["noisy times (other programs running): --threads 1"]
-    assert notes(steady, busy=True, threads=1) == ["noisy times (other programs running)"]
-    assert notes(steady, threads=2) == []
+def test_one_thread_is_advised_where_it_was_measured_to_be_faster() -> None:
+    time = Time()
+    team = torch.get_num_threads()
+
+    def advice(one: float, several: float, threads: int | None = 2) -> str | None:
+        def forward() -> None:
+            time.passes(one if torch.get_num_threads() == 1 else several)
+
+        return on_one_thread(forward, HostClock(time), samples(several, several), threads)
+
+    waits = "threads wait for one another: in turn 2.00 ms on one, 40.0 ms on 2: --threads 1"
+    assert advice(2e-3, 40e-3) == waits
+    # 5 % are no reason, one thread has no team, and turns of a second are not worth it.
+    assert advice(1.9e-3, 2e-3) is None
+    assert advice(2e-3, 40e-3, threads=1) is None
+    assert advice(0.5, 1.0) is None
+    torch.set_num_threads(team)
+    assert notes(samples(*[1.0] * 10), alone=waits) == [waits]
 
 
 def test_an_imprecise_median_is_a_note_unless_so_few_repeats_were_asked_for() -> None:
@@ -98,13 +114,14 @@ def test_layers_of_a_compiled_network_are_timed_as_written() -> None:
 def test_interruption_autocast_and_caches_are_notes() -> None:
     assert notes(samples(1.0, 1.0, interrupted=True, precise=False)) == ["interrupted after 2 repeats"]
     assert "bytes are counted as float32" in notes(samples(*[1.0] * 9), autocast=True, dtype="bfloat16")[0]
-    assert "L2 cache" in notes(samples(*[1.0] * 9), clock=GPU)[0]
+    assert "L2 cache: --flush-l2" in notes(samples(*[1.0] * 9), clock=GPU)[0]
+    assert notes(samples(*[1.0] * 9), 1.0, GPU, flush_l2=True) == ["the layers are timed with warm caches"]
 
 
 def test_every_note_fits_on_a_line_of_100_columns() -> None:
     noisy = samples(*[0.8] * 4, *[1.0] * 2, *[1.3] * 4, precise=False, batch=1_000)
     every = [
-        *notes(noisy, 1.9, busy=True, threads=64),
+        *notes(noisy, 1.9, busy=True),
         *notes(samples(*[1.0] * 9), 0.5, clock=GPU, autocast=True, dtype="bfloat16"),
         *notes(samples(*[1.0] * 9), 0.5, graph=None),
         *notes(samples(*[1.0] * 9), 2.0, graph=None),
