@@ -33,7 +33,7 @@ def grammar() -> dict[str, Any]:
         "patterns": [
             {
                 # An item of a list, a line that continues one, or the value of a key.
-                "begin": rf"(?<=- ){line}|^\s{{4,}}(?=[^\s:#-][^:#]*$){line}|(?<=: ){value}",
+                "begin": rf"(?<=- ){line}|(?<=    )(?=[^\s:#-][^:#]*$){line}|(?<=: ){value}",
                 "end": r"(?=\s+#)|$",
                 "name": "meta.line.fwdscope",
                 "patterns": [{"include": "#expression"}],
