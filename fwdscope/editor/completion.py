@@ -19,6 +19,8 @@ from fwdscope.language.characters import without_strings
 from fwdscope.language.evaluate import number_function
 from fwdscope.language.outline import layer_paths
 from fwdscope.language.parser import FIGURES, LAYER_FIGURES, SECTIONS
+from fwdscope.language.plan import STYLES
+from fwdscope.language.plan_parser import PLAN_LISTS
 from fwdscope.language.schema import key_help
 from fwdscope.layers import LAYERS, Layer, describe, settings
 from fwdscope.render.vocabulary import Entry, entries, entries_of, markdown_of
@@ -83,18 +85,23 @@ def _completion(label: str, kind: CompletionKind, detail: str, text: str | None 
     return Completion(label, kind, detail, TextEdit(_NOWHERE, label if text is None else text), **more)  # type: ignore[arg-type]
 
 
+_NUMBER = re.compile(r"(?<![\w.])\d[\w.]*$")
+
+
 def _offered(document: Document, cursor: Cursor) -> Iterator[Completion]:
     section, *rest = cursor.keys or ("",)
     in_lines = section in ("blocks", "layers", "graph")
-    if cursor.place == "key":
-        yield from _keys(document, cursor, section, rest)
-    elif cursor.quoted:
+    if cursor.quoted:
         yield from _literals(cursor)
+    elif cursor.place == "key":
+        yield from _keys(document, cursor, section, rest)
+    elif section == "shard":
+        yield from (_completion(style, "value", "how it is split") for style in STYLES if rest)
     elif section == "init":
         yield from (_entry(entry) for entry in entries() if entry.kind == "initialiser")
     elif section == "expect":
         yield from _expected(document, rest)
-    elif section in ("doc", "name", "version", "model", "") or re.search(r"\d$", cursor.before):
+    elif section in ("doc", "name", "version", "model", "mesh", "") or _NUMBER.search(cursor.before):
         return
     elif in_lines and "->" in without_strings(cursor.text):
         yield from (_symbol(one) for one in scope_at(document, cursor).visible() if one.kind in ("var", "setting"))
@@ -181,6 +188,9 @@ def _keys(document: Document, cursor: Cursor, section: str, rest: list[str]) -> 
     elif section == "expect" and rest[0] == "layers" and len(rest) > 1:
         yield from (_key(name, f"expect.{name}", ": ") for name in ("output", *LAYER_FIGURES))
     elif section == "expect" and rest[0] == "layers" and spec is not None:
+        yield from (_completion(path, "name", "layer", f"{path}: ") for path in layer_paths(spec))
+    elif section == "shard" and not rest and spec is not None:
+        yield from (_key(name, name, ": ") for name in PLAN_LISTS)
         yield from (_completion(path, "name", "layer", f"{path}: ") for path in layer_paths(spec))
     elif section == "init" and not rest:
         used = dict.fromkeys(n for n, _ in _used_types(document))

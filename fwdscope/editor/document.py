@@ -9,9 +9,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from fwdscope.editor.symbols import SymbolTable
-from fwdscope.language import tree
+from fwdscope.language import formatting, tree
 from fwdscope.language.check import Checked, check_all
-from fwdscope.language.formatting import format_text
 from fwdscope.language.parser import parse_all, parse_leniently
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 
@@ -105,12 +104,7 @@ class Document:
 
 
 def format_edits(document: Document) -> list[TextEdit]:
-    """Return the edits that lay out a spec, a line each; none if it does not parse."""
-    if document.parsed[1]:
-        return []
-    after = Document(format_text(document.source), document.source.name).lines
-    return [
-        TextEdit(TextRange(TextPosition(number, 0), TextPosition(number, len(was))), now)
-        for number, (was, now) in enumerate(zip(document.lines, after, strict=True))
-        if was != now
-    ]
+    """Return the edits that lay out a spec; none if it does not parse."""
+    spec, problems = document.parsed
+    edits = formatting.format_edits(spec) if spec is not None and not problems else []
+    return [TextEdit(document.range(span), text) for span, text in sorted(edits)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
@@ -85,6 +86,8 @@ class SymbolTable:
         self.read_in: dict[Span, NameScope] = {}
         # Paths of ``init`` and ``expect`` of which a part is not found in the text.
         self.lost: list[Span] = []
+        # Patterns with a star in a name, as ``conv*``, the scope of the names and the place.
+        self.patterns: list[tuple[NameScope, str, Span]] = []
         self.blocks = NameScope()
         self.vars = NameScope(self.blocks)
         # The scope of each body, by the place of the block's or part's head, of the section, of a comprehension.
@@ -335,35 +338,43 @@ class SymbolTable:
     # -- paths ---------------------------------------------------------------------------------------------------------
 
     def _paths(self, layers: NameScope) -> None:
-        """Find the names in the keys of ``init``, which are ends of paths, and in those of ``expect``."""
-        ends = [one for one in self.symbols if one.is_layer or one.kind == "value"]
+        """Find the names in the keys of ``init``, which are ends of paths, and in those of ``expect`` and ``shard``."""
         for one in self.spec.init:
             first = one.key.partition(".")[0]
-            self._path(one.key, one.span, [symbol for symbol in ends if symbol.name == first], ends=True)
-        expect = self.spec.expect
+            ends = [symbol for symbol in self.symbols if symbol.name == first and (symbol.is_layer or symbol.value)]
+            self._path(one.key, one.span, ends, is_end=True)
+        expect, shard = self.spec.expect, self.spec.shard
         places = {one.place: one.layer for one in expect.figures} | {one.place: one.layer for one in expect.outputs}
+        places |= {span: pattern for pattern, span in shard.spans.items()} if shard is not None else {}
         for place, path in places.items():
             if place is not None and path is not None:
                 first = path.partition(".")[0]
-                self._path(path, place, [layers.names[first]] if first in layers.names else [])
+                self._path(path, place, self._matching(layers, first, place))
 
-    def _path(self, path: str, span: Span, found: list[Symbol], ends: bool = False) -> None:
-        """Find the names in a path; what ``ends`` one may be a tensor, and what it begins with a layer type."""
+    def _path(self, path: str, span: Span, found: list[Symbol], is_end: bool = False) -> None:
+        """Find the names in a path; what ``is_end`` of one may be a tensor, and begin with a layer type."""
         start = self._word(path, span).start
         for part in re.finditer(r"[^.]+", path):
-            if part.start() and not part[0].isdigit():
+            if part.start():
                 inside = [names for one in found if (names := self.inside(one)) is not None]
-                found = [names.names[part[0]] for names in inside if part[0] in names.names]
-            elif part[0].isdigit() and part.start():
-                numbered = [names.names[part[0]] for one in found if (names := one.names) and part[0] in names.names]
-                found = numbered or found
-                continue
+                among = [symbol for names in inside for symbol in self._matching(names, part[0], span)]
+                # A number, or a star for one, may be that of a copy.
+                found = [*(found if part[0].isdigit() or part[0] == "*" else ()), *among]
             if not found:
-                if not (ends and (part.end() == len(path) or not part.start())):
+                if not (is_end and (part.end() == len(path) or not part.start())):
                     self.lost.append(Span(start + part.start(), start + len(path)))
                 return
-            for one in found:
-                self._use(one, Span(start + part.start(), start + part.end()))
+            if not part[0].isdigit():
+                for one in found:
+                    if one.name == part[0]:
+                        self._use(one, Span(start + part.start(), start + part.end()))
+
+    def _matching(self, scope: NameScope, word: str, place: Span) -> list[Symbol]:
+        """The names of a scope that a part of a path stands for, in which ``*`` is any name."""
+        if "*" not in word:
+            return [scope.names[word]] if word in scope.names else []
+        self.patterns.append((scope, word, place))
+        return [one for name, one in scope.names.items() if fnmatchcase(name, word)]
 
 
 def _outside_lines(spec: tree.ModelSpec) -> Iterator[Expression]:

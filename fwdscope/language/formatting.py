@@ -6,12 +6,14 @@ Nothing else changes: neither line ends nor comments, quotes, indentation or the
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
+from fwdscope.language.characters import without_strings
 from fwdscope.language.composer import compose
 from fwdscope.language.expression import Expression, TupleOrList
 from fwdscope.language.parser import parse_all
@@ -29,11 +31,38 @@ Edit = tuple[Span, str]
 
 def format_text(source: Source) -> str:
     """Return the text of a spec as it is laid out. Raises SpecError if it does not parse."""
-    spec = _parse(source)
-    spaced = Source(source.name, _changed(source, list(_space(source, spec))))
-    after = Source(source.name, _changed(spaced, list(align_arrows(spaced, arrows(_parse(spaced))))))
-    assert _meaning(_parse(after)) == _meaning(spec), "the layout would change a line"
-    return after.text
+    spec, after = _parse(source), source.text
+    for span, new in sorted(format_edits(spec), reverse=True):
+        after = f"{after[: span.start]}{new}{after[span.end :]}"
+    if after != source.text:
+        assert _meaning(_parse(Source(source.name, after))) == _meaning(spec), "the layout would change a line"
+    return after
+
+
+def format_edits(spec: tree.ModelSpec) -> list[Edit]:
+    """Return the blanks of a spec's text that are to change."""
+    edits = list(_space(spec))
+    grown = Counter[int]()
+    moved = dict[int, int]()
+    number = spec.source.place
+    for span, new in edits:
+        grown[number(span.start)[0]] += len(new) - (span.end - span.start)
+    given = arrows(spec)
+    for end in given:  # how far the blanks before it move it
+        line = number(end)[0]
+        moved[end] = (
+            sum(
+                len(new) - (span.end - span.start)
+                for span, new in edits
+                if span.end <= end and number(span.start)[0] == line
+            )
+            if grown[line]
+            else 0
+        )
+    aligned = list(align_arrows(spec.source, given, moved=moved))
+    for span, new in aligned:
+        grown[number(span.start)[0]] += len(new) - (span.end - span.start)
+    return [*edits, *aligned, *_keep_comments(spec.source, grown)]
 
 
 def _parse(source: Source) -> tree.ModelSpec:
@@ -52,77 +81,53 @@ def _meaning(node: object) -> object:
     if isinstance(node, tree.ModelSpec):
         whole = (node.variables, node.inputs, node.defaults, node.blocks, node.layers, node.init)
         model = (node.model.target, _meaning(node.model.keywords)) if node.model is not None else None
-        return node.name, node.doc, _meaning(whole), _meaning(node.expect), model
+        return node.name, node.doc, _meaning(whole), _meaning(node.expect), model, node.shard, node.mesh
     if isinstance(node, Record):
         fields = (getattr(node, name) for name in type(node)._fields if name != "text")
         return type(node), *[_meaning(one) for one in fields]
     return None if isinstance(node, Span) else node
 
 
-# -- edits -------------------------------------------------------------------------------------------------------------
-
-
-def _changed(source: Source, edits: Sequence[Edit]) -> str:
-    """The text with edits; comments below one another stay in one column."""
-    text = source.text
-    edits = sorted(edits)
-    if not edits:
-        return text
-    grown = Counter[int]()
-    for span, new in edits:
-        grown[source.place(span.start)[0]] += len(new) - (span.end - span.start)
-    edits += _keep_comments(source, grown)
-    for span, new in sorted(edits, reverse=True):
-        text = f"{text[: span.start]}{new}{text[span.end :]}"
-    return text
+# -- comments ----------------------------------------------------------------------------------------------------------
 
 
 def _keep_comments(source: Source, grown: Mapping[int, int]) -> Iterator[Edit]:
-    """Iterate over the blanks before comments in one column, so that they are in one column again."""
-    comments = _comments(source)
-    columns = {number: source.place(span.end)[1] for number, span in comments.items()}
-    for first in [number for number in columns if columns.get(number - 1) != columns[number]]:
-        group = [first]
-        while columns.get(group[-1] + 1) == columns[first]:
-            group.append(group[-1] + 1)
-        if len({grown.get(number, 0) for number in group}) == 1:
-            continue  # they move together
-        gaps = {number: comments[number].end - comments[number].start for number in group}
+    """Iterate over the blanks before comments, so that those that stood in one column do so again."""
+    last = source.place(len(source.text))[0]
+    seen = set[int]()
+    for number in grown:
+        column = _comment(source, number)[1]
+        if number in seen or not column:
+            continue
+        group = [number]
+        for step in (-1, 1):
+            near = number + step
+            while 0 < near <= last and _comment(source, near)[1] == column:
+                group.append(near)
+                near += step
+        seen.update(group)
+        if len({grown.get(one, 0) for one in group}) == 1:
+            continue  # they move together, or it stands alone
+        spans = {one: _comment(source, one)[0] for one in group}
+        gaps = {one: span.end - span.start for one, span in spans.items()}
         room = min(*gaps.values(), GAP_BEFORE_ARROWS)
-        more = max(room - (gap - grown.get(number, 0)) for number, gap in gaps.items())
-        for number, gap in gaps.items():
-            blanks = gap - grown.get(number, 0) + max(more, 0)
-            if blanks != gap:
-                yield comments[number], " " * blanks
+        more = max(0, *(room - (gap - grown.get(one, 0)) for one, gap in gaps.items()))
+        for one, gap in gaps.items():
+            if (blanks := gap - grown.get(one, 0) + more) != gap:
+                yield spans[one], " " * blanks
 
 
-def _comments(source: Source) -> dict[int, Span]:
-    """The blanks before each comment behind a line, by the number of the line."""
-    scalars = _scalars(source)
-    starts = [one.span.start for one in scalars]
-    found = {}
-    for match in re.finditer(r"(?<=[^ \r\n])( +)#", source.text):
-        near = bisect_right(starts, match.start()) - 1
-        number = source.place(match.start())[0]
-        if number not in found and (near < 0 or match.start() >= scalars[near].span.end):
-            found[number] = Span(*match.span(1))
-    return found
+def _comment(source: Source, number: int) -> tuple[Span, int]:
+    """The blanks before the comment behind a line, and its column; 0 without one."""
+    line = source.line(number)
+    found = re.search(r"(?<=\S)( +)#", without_strings(line)) if " #" in line else None
+    if found is None:
+        return Span(0, 0), 0
+    start = source.offset(number, 1)
+    return Span(start + found.start(1), start + found.end(1)), found.end(1)
 
 
-def _scalars(source: Source) -> list[Scalar]:
-    """The texts of a file, in order."""
-    root, _ = compose(source)
-    found: list[Scalar] = []
-    waiting: list[YamlNode | None] = [root]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Scalar):
-            found.append(node)
-        elif isinstance(node, YamlList):
-            waiting += node.items
-        elif isinstance(node, YamlMapping):
-            waiting += [one for entry in node.entries for one in entry]
-    return sorted(found, key=lambda one: one.span)
+_NOWHERE: Mapping[int, int] = MappingProxyType({})
 
 
 # -- arrows ------------------------------------------------------------------------------------------------------------
@@ -141,14 +146,16 @@ def arrows(spec: tree.ModelSpec) -> dict[int, int]:
     return found
 
 
-def align_arrows(source: Source, given: Mapping[int, int], added: Sequence[tuple[int, str]] = ()) -> Iterator[Edit]:
+def align_arrows(
+    source: Source, given: Mapping[int, int], added: Sequence[tuple[int, str]] = (), moved: Mapping[int, int] = _NOWHERE
+) -> Iterator[Edit]:
     """Iterate over the blanks before arrows, so that all stand in one column, and over the ``added`` ones.
 
     It is the most common one if every line leaves room, else the first that does. A line that ends beyond the last
-    column has its arrow behind it.
+    column has its arrow behind it. Other edits have ``moved`` the ends of lines.
     """
-    ends = {end: _column(source, end) for end in (*given, *(end for end, _ in added))}
-    columns = Counter(_column(source, arrow) for arrow in given.values())
+    ends = {end: _column(source, end) + moved.get(end, 0) for end in (*given, *(end for end, _ in added))}
+    columns = Counter(_column(source, arrow) + moved.get(end, 0) for end, arrow in given.items())
     common = min(columns, key=lambda c: (-columns[c], c)) if columns else 0
     longest = max((end for end in ends.values() if end <= max(LAST_COLUMN_OF_LINES, common - 1)), default=0)
     column = common if longest < common else longest + GAP_BEFORE_ARROWS
@@ -168,21 +175,43 @@ def _column(source: Source, offset: int) -> int:
 # -- spacing -----------------------------------------------------------------------------------------------------------
 
 
-def _space(source: Source, spec: tree.ModelSpec) -> Iterator[Edit]:
+def _space(spec: tree.ModelSpec) -> Iterator[Edit]:
     """Iterate over the blanks between the signs and words of expressions that are to change."""
-    scalars = _scalars(source)
-    starts = [one.span.start for one in scalars]
+    source, quoted = spec.source, list[Text]()
     seen = set[Span]()
     for span in _code(spec):
-        near = bisect_right(starts, span.start) - 1
-        text = scalars[near].text if near >= 0 and span.end <= scalars[near].span.end else None
-        if text is None:  # a list of vars that is one text, `[i for i in x]`
-            text = Text(source[span], range(*span), span.end)
-        first, last = bisect_left(text.offsets, span.start), bisect_left(text.offsets, span.end)
-        for edit in _space_text(source, text[first:last]):
+        text = Text(source[span], range(*span), span.end)
+        if (
+            source.text[span.start] in "'\""
+            or source.text[span.start - 1 : span.start] in ("'", '"')
+            or _ESCAPE.search(text.value)
+        ):
+            quoted = quoted or list(_quoted(source))
+            inside = next((one for one in quoted if one.offset(0) <= span.start + 1 and span.end - 1 <= one.end), None)
+            if inside is not None:
+                offsets = inside.offsets
+                text = inside[bisect_left(offsets, span.start) : bisect_left(offsets, span.end)]
+        for edit in _space_text(source, text):
             if edit[0] not in seen:
                 seen.add(edit[0])
                 yield edit
+
+
+# What may be an escape in a text in quotes.
+_ESCAPE = re.compile(r"''|\\")
+
+
+def _quoted(source: Source) -> Iterator[Text]:
+    """The texts in quotes of a file, in which two characters may stand for one."""
+    waiting: list[YamlNode | None] = [compose(source)[0]]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Scalar) and node.quoted and node.value:
+            yield node.text
+        elif isinstance(node, YamlList):
+            waiting += node.items
+        elif isinstance(node, YamlMapping):
+            waiting += [one for entry in node.entries for one in entry]
 
 
 def _code(spec: tree.ModelSpec) -> Iterator[Span]:

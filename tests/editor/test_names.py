@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,17 @@ def test_the_rounds_of_a_loop_read_a_name_from_outside_and_from_the_last_round()
     # Lines 4 and 8 define it, 8 and 9 read it.
     assert lines_of(references(Document(text), TextPosition(7, 14))) == [4, 8, 8, 9]
     assert renamed(text, TextPosition(3, 4), "g") == text.replace("h", "g")
+
+
+def test_patterns_of_shard_hold_names_too() -> None:
+    text = "inputs:\n  x: randn(1, 8)\nblocks:\n  Part:\n    - up = Linear(16)\n    - down = Linear(8)\nlayers:\n"
+    text += "  - h = 4 * Part\nshard:\n  h.*.up: colwise\n  h.*.down: rowwise\n  fsdp: [h.*]\n  stages: [h.2]\n"
+    assert renamed(text, TextPosition(4, 7), "wide") == text.replace("up", "wide")
+    starred = text.replace("h.*.up", "h.*.u*")
+    with pytest.raises(InputError, match=r"line 10 has a pattern, u\*, that only one of the two names matches"):
+        rename(Document(starred), TextPosition(4, 7), "wide")
+    assert renamed(starred, TextPosition(4, 7), "upper") == starred.replace("up =", "upper =")
+    assert renamed(text, TextPosition(7, 4), "stack") == re.sub(r"\bh\b", "stack", text)
 
 
 def test_definitions_and_references() -> None:
