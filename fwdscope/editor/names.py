@@ -105,8 +105,8 @@ def _clash(document: Document, table: SymbolTable, symbol: Symbol, name: str) ->
         line = f", line {_line(document, other.definitions[0])}" if other.definitions else ""
         return f"{symbol_text(other) if other.block is None else 'block'}{line}"
 
-    for scope, pattern, place in table.patterns:
-        if scope is symbol.scope and fnmatchcase(name, pattern) != fnmatchcase(symbol.name, pattern):
+    for among, pattern, place in table.patterns:
+        if among is symbol.scope and fnmatchcase(name, pattern) != fnmatchcase(symbol.name, pattern):
             return f"line {_line(document, place)} has a pattern, {pattern}, that only one of the two names matches"
     if (other := symbol.scope.names.get(name)) is not None:
         return f"there is a {name} already ({at(other)})"
