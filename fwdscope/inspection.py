@@ -157,6 +157,10 @@ def inspect_at(target: Target, values: Sequence[tuple[str, str]], settings: RunS
             target = with_batch(target, int(value))
         elif name == "past":
             target = target._replace(past=int(value))
+        elif name == "mesh":
+            from fwdscope.language.plan import Mesh
+
+            target = target._replace(mesh=Mesh.parse(value))
         else:
             target = target.with_value(name, value)
     return inspect_target(target, settings)[0]
@@ -392,20 +396,23 @@ def inspect_subject(
     mesh: Mesh | None = None,
     plan: Plan | Literal["auto"] | None = None,
 ) -> tuple[Report, Picture | None]:
-    """The report of a subject, on a mesh if one is given or its spec has one, and the picture of ``settings.show``."""
+    """The report of a subject, on a mesh if one is given, and the picture that ``settings.show`` asks for."""
     if settings.device in ("auto", "meta"):
         with without_garbage_collection():
             # The subject is freed while garbage collection, which would first walk through it, is still off.
             subject, picture = make(), None
             report = subject.report()
             checked: Checked | None = getattr(subject, "checked", None)
-            mesh = mesh or (checked.spec.mesh if checked is not None else None)
             if mesh is not None:
                 from fwdscope.mesh.inspection import with_mesh
 
                 settings.on_progress(f"sharding {report.name} over {mesh}")
                 given = plan or (checked.spec.shard if checked is not None else None) or "auto"
                 report = with_mesh(subject, report, mesh, given)
+                if checked is not None and mesh == checked.spec.mesh:
+                    from fwdscope.commands.check.expectations import with_rank_shortfalls
+
+                    report = with_rank_shortfalls(checked, report)
             if settings.alternatives and report.training is not None:
                 from fwdscope.run.alternatives import alternatives
 

@@ -166,7 +166,7 @@ def on_mesh(target: Target, mesh: Mesh | None, shard: str | None) -> Target:
     """The target on a mesh of devices, sharded as a file has it. Raises InputError."""
     if shard is None:
         return target._replace(mesh=mesh)
-    if mesh is None and (target.is_module or target.is_report or target.load_spec()[0].spec.mesh is None):
+    if mesh is None:
         raise InputError(f"--shard {shard} is the plan for a mesh: add --mesh tp=8")
     if shard == "auto" or shard.startswith("auto:"):
         return target._replace(mesh=mesh, plan="auto")

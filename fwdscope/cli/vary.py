@@ -85,7 +85,8 @@ def inspect_at_sizes(
     varied = "".join(f" --vary {shlex.quote(text)}" for text in texts)
     given = {"--dtype": dtype_given(target)}
     step = settings.training.options() if settings.training else {}
-    bench = [f"fwdscope bench {command_line(target, given)}{varied}"] * (not step and not target.stored.products)
+    is_run = not step and not target.stored.products and all(axis.name != "mesh" for axis in axes)
+    bench = [f"fwdscope bench {command_line(target, given)}{varied}"] * is_run
     again = command_line(target, {**given, **step, "--on": on}) + varied
     steps = (*bench, f"fwdscope inspect {again} -o sweep.csv")
     width, color = terminal_of() if output is None else (100, False)

@@ -7,7 +7,7 @@ Names are resolved by the next stage, :mod:`fwdscope.language.check`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from fwdscope.errors import InputError
@@ -50,6 +50,18 @@ FIGURES = {
     "saved_activations": "bytes",
     "train_flops": "count",
     "latency": "seconds",
+}
+# The figures of one rank of a mesh, under ``per_rank``.
+RANK_FIGURES = {
+    "params": "count",
+    "param_bytes": "bytes",
+    "macs": "count",
+    "flops": "count",
+    "memory": "bytes",
+    "sent": "bytes",
+    "train_flops": "count",
+    "train_memory": "bytes",
+    "train_sent": "bytes",
 }
 # Those of a training step.
 STEP_FIGURES = ("train_memory", "saved_activations", "train_flops")
@@ -121,6 +133,10 @@ class _SpecParser(NodeParser):
         key, body = found.get(flow, (None, None))
         get = {name: value for name, (_, value) in found.items()}
         file = self.source.name.replace("\\", "/").rsplit("/", 1)[-1]
+        expect = self.expect(get.get("expect"))
+        of_rank = next((one for one in expect.figures if one.name.startswith("per_rank.")), None)
+        if of_rank is not None and "mesh" not in found:
+            self.report(of_rank.span, "per_rank is of a mesh, and the spec has none", "add `mesh: tp=8`", "key")
         return tree.ModelSpec(
             source=self.source,
             name=self.plain(get.get("name")) or re.sub(r"\.ya?ml$", "", file),
@@ -133,7 +149,7 @@ class _SpecParser(NodeParser):
             layers_span=key.span if key else Span(0, 0),
             graph=flow == "graph",
             init=self.init(get.get("init")),
-            expect=self.expect(get.get("expect")),
+            expect=expect,
             shard=plan_of(self, get["shard"]) if "shard" in get else None,
             mesh=mesh_of(self, get.get("mesh")),
             model=model,
@@ -373,11 +389,17 @@ class _SpecParser(NodeParser):
                         outputs += [one for one in [self.expected_shape(inner, path)] if one]
                         continue
                     entries += [(*entry, path) for entry in self.mapping(inner, path.value, form)]
+            elif key.value == "per_rank":
+                form = "write `per_rank: {memory: <= 80 GB}`"
+                for name, item in self.mapping(value, "per_rank", form):
+                    figure = self.expected(name, item, None, RANK_FIGURES)
+                    figures += [figure] if isinstance(figure, tree.ExpectedFigure) else []
             elif key.value == "training":
                 step, training = key, tuple(self.training(value))
             else:
                 entries.append((key, value, None))
-        if step is not None and training and not {name.value for name, _, _ in entries} & {*STEP_FIGURES}:
+        named = {name.value for name, _, _ in entries} | {one.name for one in figures}
+        if step is not None and training and not any(name in STEP_FIGURES or ".train" in name for name in named):
             self.report(step.span, "nothing is expected of the training step", "add `train_memory: <= 80 GiB`", "key")
         for name, item, layer in entries:
             found = self.expected(name, item, layer)
@@ -417,11 +439,14 @@ class _SpecParser(NodeParser):
         return tree.ExpectedOutput(shape.span, shape, scalar.value, path, place) if shape else None
 
     def expected(
-        self, key: Scalar, value: YamlNode, layer: Scalar | None
+        self, key: Scalar, value: YamlNode, layer: Scalar | None, of_rank: Mapping[str, str] | None = None
     ) -> tree.ExpectedFigure | tree.ExpectedOutput | None:
-        """Parse one expectation, of a layer or of the whole network."""
+        """Parse one expectation, of a layer, of the whole network, or of a rank."""
         name = key.value
-        known = ("output", *LAYER_FIGURES) if layer else ("output", "layers", "training", *FIGURES)
+        known: Sequence[str] = (
+            ("output", *LAYER_FIGURES) if layer else ("output", "layers", "per_rank", "training", *FIGURES)
+        )
+        known = tuple(of_rank) if of_rank else known
         if name not in known:
             message = f"{name} is a figure of the whole network, not of a layer" if name in FIGURES else None
             self.report(key.span, message or f"unknown expectation {name}", suggestion(name, known), "key")
@@ -453,9 +478,10 @@ class _SpecParser(NodeParser):
             self.report(scalar.span, f"{name} has no earlier positions", f"write `{name}: {text}`", "value")
         elif device and name != "latency":
             self.report(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
-        elif formula is None and (wrong := _wrong_measure(name, figure, text)):
+        elif formula is None and (wrong := _wrong_measure(name, (of_rank or FIGURES)[name], figure, text)):
             self.report(scalar.span, *wrong, "value")
             return None
+        name = f"per_rank.{name}" if of_rank else name
         return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place, past, formula)
 
     def formula(self, scalar: Scalar) -> Expression | None:
@@ -481,8 +507,7 @@ def _setting(text: str, default: object) -> object:
     return int(text) if isinstance(default, int) and re.fullmatch(r"[0-9][0-9_]*", text) else text
 
 
-def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | None:
-    measure = FIGURES[name]
+def _wrong_measure(name: str, measure: str, figure: Figure, text: str) -> tuple[str, str] | None:
     if figure.measure == measure or (figure.measure is None and measure != "seconds"):
         return None
     units = {"bytes": "250 MiB", "seconds": "40 ms", "count": "4.09G"}

@@ -20,7 +20,7 @@ from fwdscope.functions.signature import Parameter, Signature
 from fwdscope.language.bodies import CONTROL
 from fwdscope.language.check import INITIALISERS
 from fwdscope.language.names import CONSTRUCTORS, SERIES
-from fwdscope.language.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, SECTIONS
+from fwdscope.language.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, RANK_FIGURES, SECTIONS
 from fwdscope.language.plan import DIMENSIONS, STYLES
 from fwdscope.language.plan_parser import PLAN_LISTS
 from fwdscope.layers import LAYERS, Buildable, Layer, page, settings
@@ -116,7 +116,7 @@ _HELP: dict[str, Schema] = {
     "fsdp": _explained("The blocks whose parameters are gathered together.", ["layers.*"]),
     "stages": _explained("The first layer of each stage of a pipeline but the first.", ["layers.16"]),
     "mesh": _explained(
-        "The mesh of devices that reports and expectations are of, as --mesh: ranks of pp, dp, fsdp, ep and tp, the "
+        "The mesh of devices that per_rank under expect is of, as --mesh: ranks of pp, dp, fsdp, ep and tp, the "
         "outermost first.",
         "dp=4,tp=8",
     ),
@@ -134,6 +134,10 @@ _HELP: dict[str, Schema] = {
         "Figures or the shape of single layers, by their path.",
         {"layer4.0.conv2": {"macs": "115.6M"}},
         {"backbone.conv1": "(B, 64, 112, 112)"},
+    ),
+    "expect.per_rank": _explained(
+        "Figures of one rank of the mesh of the section mesh, of a forward or (train_…) of the step of training.",
+        {"memory": "<= 80 GB"},
     ),
     "expect.params": _explained("Parameters, each counted once however often it is used.", 25557032),
     "expect.trainable_params": _explained("Parameters that are trained.", 25557032),
@@ -315,7 +319,9 @@ def _expectations() -> Schema:
     names = [one.name for one in fields(TrainingSettings)]
     settings = {name: kinds.get(name, text) | _help(f"expect.training.{name}") for name in names}
     step = {"type": "object", "properties": settings, "additionalProperties": False} | _help("expect.training")
-    properties = output | layers | {"training": step} | figures
+    of_rank = {"type": "object", "properties": dict.fromkeys(RANK_FIGURES, figure), "additionalProperties": False}
+    per_rank = {"per_rank": of_rank | _help("expect.per_rank")}
+    properties = output | layers | per_rank | {"training": step} | figures
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

@@ -20,6 +20,8 @@ TITLES = {
     "params": "parameters", "trainable_params": "trainable", "active_params": "active parameters",
     "buffers": "in buffers", "macs": "MACs", "flops": "FLOPs", "bytes": "bytes moved", "peak_memory": "peak memory",
     "peak_activations": "peak activations", "kv_cache": "KV cache", "train_flops": "FLOPs of a training step",
+    "rank_params": "params of a rank", "rank_param_bytes": "weights of a rank", "rank_macs": "MACs of a rank",
+    "rank_flops": "FLOPs of a rank", "rank_memory": "peak memory of a rank", "rank_sent": "bytes sent by a rank",
     "train_memory": "peak memory of a step", "saved_activations": "saved activations", "latency": "latency",
 }  # fmt: skip
 # Totals that are shown even if they did not change.

@@ -18,6 +18,7 @@ from fwdscope.render.sweep import columns_of, ends_of, grouped_notes, plot, tabl
 from fwdscope.render.table import markdown_table
 from fwdscope.report import Report, TensorInfo, TrainingStep, throughput
 from fwdscope.report.generation import items
+from fwdscope.report.mesh import RANK_FIGURES
 from fwdscope.report.sweep import Sweep, SweepPoint
 
 FORMATS = ("table", "json", "csv", "markdown")
@@ -54,15 +55,25 @@ _FIGURES_OF_STEP = {
     "saved_activations": _SweptFigure("saved", *_BYTES, lambda step: step.saved_bytes),
     "train_memory": _SweptFigure("peak memory", *_BYTES, lambda step: step.peak_memory),
 }
+_FIGURES_OF_RANK = {
+    "rank_params": _SweptFigure("params a rank", *_COUNT),
+    "rank_flops": _SweptFigure("FLOPs a rank", *_COUNT),
+    "rank_memory": _SweptFigure("memory a rank", *_BYTES),
+    "rank_sent": _SweptFigure("a rank sends", *_BYTES),
+}
 # The plot is of the first that is not the same everywhere.
-_PLOTTED = ("macs", "train_macs", "peak_memory", "train_memory", "flops", "params")
+_PLOTTED = ("rank_memory", "macs", "train_macs", "peak_memory", "train_memory", "flops", "params")
 
 
 def _figures(sweep: Sweep) -> dict[str, _SweptFigure]:
+    if any(report.mesh for _, report in _reports(sweep)):
+        return _FIGURES_OF_RANK
     return _FIGURES_OF_STEP if any(report.training for _, report in _reports(sweep)) else _FIGURES
 
 
 def _value(report: Report, name: str, figure: _SweptFigure) -> int | None:
+    if name in RANK_FIGURES:
+        return report.mesh.figures[name] if report.mesh else None
     if figure.of is not None and report.training is not None:
         return figure.of(report.training)
     value: int | None = getattr(report.totals, name)

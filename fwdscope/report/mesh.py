@@ -92,6 +92,9 @@ class RowShare:
     backward_sent: int = lean(0)
 
 
+RANK_FIGURES = ("rank_params", "rank_param_bytes", "rank_macs", "rank_flops", "rank_memory", "rank_sent")
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage of a pipeline, by the path of its first layer: what one of its ranks holds, computes and sends."""
@@ -139,6 +142,13 @@ class MeshReport:
     def batches(self) -> int:
         """How many ranks have a batch of their own."""
         return math.prod(one.size for one in self.dimensions if one.name in ("dp", "fsdp", "ep"))
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """The figures of a rank that expectations, comparisons and sweeps name."""
+        rank, sent = self.rank, sum(one.times * one.sent for one in self.collectives)
+        values = rank.params, rank.param_bytes, rank.macs, rank.flops, rank.peak_memory, sent
+        return dict(zip(RANK_FIGURES, values, strict=True))
 
     @property
     def text(self) -> str:

@@ -103,6 +103,8 @@ def parse(text: str) -> SweepAxis:
     name, equals, values = (piece.strip() for piece in text.partition("="))
     if not equals or not name or not values:
         raise ValueError(f"--vary {text}: expected a name and its values; {_EXAMPLE}")
+    if name == "mesh":
+        return SweepAxis(name, tuple(dict.fromkeys(_meshes(values))))
     found: list[str] = []
     # Commas inside brackets do not separate values: shape=(8, 8),(16, 16).
     for piece in re.split(r",(?![^(\[]*[)\]])", values):
@@ -112,6 +114,14 @@ def parse(text: str) -> SweepAxis:
     if name == "past":
         found = [str(positions(value)) for value in found]
     return SweepAxis(name, tuple(dict.fromkeys(found)))
+
+
+def _meshes(text: str) -> Iterator[str]:
+    """``tp=1,2,4`` is three meshes of one dimension; others stand behind semicolons: ``tp=8; dp=2,tp=4``."""
+    for piece in filter(None, map(str.strip, text.split(";"))):
+        name, _, sizes = piece.partition("=")
+        several = "=" not in sizes and "," in sizes
+        yield from (f"{name.strip()}={size.strip()}" for size in sizes.split(",")) if several else (piece,)
 
 
 def _values(piece: str, text: str) -> list[str]:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner, Result
 
+from fwdscope.cli import app
+from fwdscope.commands.check.one import CheckSettings, check_source
+from fwdscope.commands.diff import compare
 from fwdscope.errors import InputError
 from fwdscope.inspection import inspect_subject
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.plan import Mesh
+from fwdscope.language.plan_parser import read_plan
 from fwdscope.language.problems import Source
+from fwdscope.mesh.propose import propose
+from fwdscope.render import Options, render
+from fwdscope.render.sweep_costs import render as render_sweep
 from fwdscope.report import Report
 from fwdscope.report.mesh import Collective, MeshReport
+from fwdscope.report.sweep import Sweep, SweepPoint
+from fwdscope.report.sweep import parse as parse_axis
 from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import RunSettings, TrainingSettings
 
@@ -72,6 +84,10 @@ def report(spec: str, mesh: str, step: TrainingSettings | None = None, dtype: st
         return SpecSubject(check(parse(Source("test.yaml", spec))), dtype=dtype, training=step or False)
 
     return inspect_subject(subject, RunSettings(training=step), Mesh.parse(mesh))[0]
+
+
+def run_command(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
 
 
 def on_mesh(spec: str, mesh: str, step: TrainingSettings | None = None, dtype: str = "bfloat16") -> MeshReport:
@@ -377,3 +393,78 @@ def test_nothing_of_the_process_is_changed(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(torch.distributed, name, lambda name=name: name)
     with pytest.raises(InputError, match="this process is rank get_rank of get_world_size of a process group"):
         inspect_subject(lambda: subject, RunSettings(), Mesh.parse("tp=2"))
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_of_a_rank_is_checked_for_a_forward_and_for_a_step() -> None:
+    # 4 ranks: (512 · 2048 + 2048) / 4 and 512 · 2048 / 4, and a bias of 512; an all-reduce of 16 · 512 float32.
+    spec = """
+inputs: {x: 'randn(16, 512)'}
+layers:
+  - up = Linear(2048)
+  - down = Linear(512)
+mesh: {tp: 4}
+shard:
+  up: colwise
+  down: rowwise
+expect:
+  per_rank: {params: 525_312, memory: <= 2 MB, sent: 49_152, train_memory: <= 4 MB}
+  training: {optimizer: sgd}
+"""
+    outcome = check_source(Source("test.yaml", spec), CheckSettings()).outcome
+    states = {point.what: point.state for point in outcome.points}
+    assert states == {
+        "per_rank.params": "met", "per_rank.memory": "failed", "per_rank.sent": "met",
+        "per_rank.train_memory": "failed",
+    }  # fmt: skip
+    (failed,) = [point for point in outcome.points if point.what == "per_rank.memory"]
+    # Weights of 525,312 float32, the input, and at least what up and down make: 16 · 512 and 16 · 512.
+    assert int(str(failed.got).replace(",", "")) >= 4 * (525_312 + 3 * 16 * 512)
+    shown = report(spec, "tp=4", dtype="float32")
+    assert [one.what for one in shown.shortfalls] == ["per_rank.memory"]
+
+
+def test_meshes_are_compared() -> None:
+    tp, fsdp = report(MLP, "tp=2", dtype="float32"), report(MLP, "fsdp=2", dtype="float32")
+    compared = compare(tp, fsdp)
+    assert compared.total("rank_params").before == 25 * 30 + 25 + 25 * 10 + 10
+    assert compared.total("rank_macs").after == 2 * compared.total("rank_macs").before  # type: ignore[operator]
+    assert "the meshes differ: tp=2, then fsdp=2" in compared.notes
+    alone = compare(tp, replace(fsdp, mesh=None))
+    assert "only the first is on a mesh, tp=2" in alone.notes
+
+
+def test_meshes_are_varied() -> None:
+    assert parse_axis("mesh=tp=1,2,4").values == ("tp=1", "tp=2", "tp=4")
+    assert parse_axis("mesh=tp=8; dp=2,tp=4").values == ("tp=8", "dp=2,tp=4")
+    points = []
+    for mesh in parse_axis("mesh=tp=1,2").values:
+        points.append(SweepPoint((("mesh", mesh),), report(MLP, mesh, dtype="float32")))
+    drawn = render_sweep(Sweep((parse_axis("mesh=tp=1,2"),), tuple(points)), "table")
+    assert "params a rank" in drawn
+    assert "a rank sends" in drawn
+
+
+def test_a_proposed_plan_is_written_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gpt2.yaml").write_text(GPT2)
+    monkeypatch.chdir(tmp_path)
+    found = run_command("inspect", "gpt2.yaml", "--mesh", "tp=4", "--shard", "auto:plan.yaml", "--format", "json")
+    assert found.exit_code == 0
+    plan = read_plan(Source("plan.yaml", (tmp_path / "plan.yaml").read_text()))
+    assert plan == propose(SpecSubject(check(parse(Source("gpt2.yaml", GPT2)))).trace, Mesh.parse("tp=4"))
+    again = run_command("inspect", "gpt2.yaml", "--mesh", "tp=4", "--shard", "plan.yaml", "--format", "json")
+    assert Report.loads(again.stdout).mesh == replace(Report.loads(found.stdout).mesh, notes=())  # type: ignore[type-var]
+    refused = run_command("inspect", "gpt2.yaml", "--mesh", "tp=4", "--shard", "auto:plan.yaml")
+    assert (refused.exit_code, "the file is there" in refused.stderr) == (2, True)
+
+
+def test_the_table_of_a_mesh_fits_its_width() -> None:
+    shown = report(LLAMA, "dp=2,fsdp=2,tp=2", STEP)
+    for width in (80, 100, 140):
+        text = render(shown, "table", Options(width=width))
+        assert max(map(len, text.splitlines())) <= width
+        assert "on a mesh of 8 ranks: dp 2 (batches), fsdp 2 (batches and parameters)" in text
+    assert "fsdp  all-gather      forward   layers.0" in text
+    assert "a rank sends" in render(shown, "markdown", Options())

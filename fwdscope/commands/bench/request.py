@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwdscope import disk, inspection
 from fwdscope.errors import InputError
+from fwdscope.language.plan import Mesh
 from fwdscope.report import Report, ReportError
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations, saved_points
 from fwdscope.settings import COMPILE_MODES, CUDAGRAPHS, BenchSettings, dtype_name
@@ -129,6 +130,8 @@ def _check_value(name: str, value: str, option: str = "--vary") -> None:
             dtype_name(value)
         except ValueError as error:
             raise InputError(f"{option} dtype: {error}") from None
+    if name == "mesh":
+        Mesh.parse(value)
     if name in SWITCHES and value not in ("yes", "no"):
         raise InputError(f"{option} {name}={value}: write yes or no")
     if name in ("threads", "batch") and not (value.isdigit() and int(value)):

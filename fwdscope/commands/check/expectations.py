@@ -100,6 +100,26 @@ def with_shortfalls(
     return replace(report, shortfalls=tuple(shortfalls))
 
 
+def with_rank_shortfalls(checked: Checked, report: Report) -> Report:
+    """The report on the spec's own mesh with the expectations of a rank that it does not meet."""
+    place, values = checked.spec.source.place, of_rank(report)
+    found = []
+    for one in checked.spec.expect.figures if all(one.given is None for one in checked.spec.variables) else ():
+        if one.name in values:
+            verdict = Verdict(one.name, one.text, one.span, "met")
+            found.append(_check_value(verdict, one, values[one.name], report.uncounted))
+    more = [
+        Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found if one.state == "failed"
+    ]
+    return replace(report, shortfalls=(*report.shortfalls, *more))
+
+
+def of_rank(report: Report) -> dict[str, int]:
+    """The figures of a rank by the names of expectations: ``per_rank.memory``, ``per_rank.train_memory``."""
+    names, figures = "per_rank.train_" if report.training else "per_rank.", report.mesh.figures if report.mesh else {}
+    return {name.replace("rank_", names, 1): value for name, value in figures.items()}
+
+
 def verdicts(
     checked: Checked,
     report: Report,
@@ -107,10 +127,12 @@ def verdicts(
     latencies: Mapping[str | None, MeasuredLatency] | None = None,
     caches: Mapping[int, int | None] | None = None,
     step: TrainingStep | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> tuple[Verdict, ...]:
     """The result of every expectation, in the file's order; ``latencies`` are the measured ones, by device.
 
-    ``caches`` are the bytes that numbers of earlier positions keep. Figures of a training step are left out without it.
+    ``caches`` are the bytes that numbers of earlier positions keep. Figures of a training step and of ``ranks`` of
+    a mesh are left out without them.
     """
     found = [*_outputs(checked, report)] if check_outputs else []
     for one in checked.spec.expect.figures:
@@ -118,6 +140,9 @@ def verdicts(
         if one.name == "latency":
             measured = (latencies or {}).get(one.on, MeasuredLatency(missing="not measured"))
             found.append(_check_latency(verdict, one, measured))
+        elif one.name.startswith("per_rank."):
+            if ranks is not None and one.name in ranks:
+                found.append(_check_value(verdict, one, ranks[one.name], report.uncounted))
         elif one.name not in STEP_FIGURES:
             value = (caches or {}).get(one.past) if one.name == "kv_cache" else None
             found.append(_check_figure(verdict, one, report, value))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdscope.commands.check.baselines import Baseline
-from fwdscope.commands.check.expectations import Verdict, verdicts
+from fwdscope.commands.check.expectations import Verdict, of_rank, verdicts
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome, state_of
 from fwdscope.commands.check.since import FirstDifference
 from fwdscope.errors import InputError
@@ -20,6 +20,7 @@ from fwdscope.report import Report
 if TYPE_CHECKING:
     from fwdscope.language.check import Checked
     from fwdscope.model import Network
+    from fwdscope.run.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
     seconds = time.perf_counter() - before
     caches, step = subject.other_passes(checked)
     latencies = expected_latencies(checked, settings.dtype)
-    found = verdicts(checked, report, True, latencies, caches, step)
+    found = verdicts(checked, report, True, latencies, caches, step, _of_rank(subject, report, checked))
     points = [*promised, *_expectations(checked, found, difference)]
     if settings.grow:
         from fwdscope.commands.check.growth import growth_points
@@ -113,6 +114,24 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
         seconds=seconds,
     )
     return CheckResult(outcome, Baseline.of(report, step), not latencies and not settings.allow_import)
+
+
+def _of_rank(subject: Subject, report: Report, checked: Checked) -> dict[str, int]:
+    """The figures of a rank of the spec's mesh that are expected, of a forward and of a training step."""
+    named = {one.name for one in checked.spec.expect.figures if one.name.startswith("per_rank.")}
+    mesh, plan, found = checked.spec.mesh, checked.spec.shard, dict[str, int]()
+    if not named or mesh is None:
+        return found
+    from fwdscope.mesh.inspection import with_mesh
+    from fwdscope.settings import TrainingSettings
+
+    trained = {name for name in named if name.startswith("per_rank.train_")}
+    for begin, is_asked in (("train_", bool(trained)), ("", trained != named)):
+        if is_asked:
+            step = TrainingSettings.of({one.name: one.value for one in checked.spec.expect.training})
+            of = subject.again(step) if begin else subject
+            found |= of_rank(with_mesh(of, of.report() if begin else report, mesh, plan or "auto"))
+    return found
 
 
 def _in_training(checked: Checked, settings: CheckSettings) -> list[CheckPoint]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from fwdscope.display import Paged
 from fwdscope.report import STEP_FIGURES, LayerRow, Report
 from fwdscope.report.matching import Item, Pair, matched
+from fwdscope.report.mesh import RANK_FIGURES, MeshReport
 from fwdscope.report.speedup import differences
 
 Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]
@@ -197,12 +198,12 @@ def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | Non
 FIGURES = (
     *("params", "trainable_params", "active_params", "buffers", "macs", "flops", "bytes", "bytes_read"),
     *("bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations", "kv_cache"),
-    *("train_flops", "train_memory", "saved_activations", "latency"),
+    *("train_flops", "train_memory", "saved_activations", *RANK_FIGURES, "latency"),
 )
 # Those in bytes.
 BYTES = (
     *("bytes", "bytes_read", "bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations"),
-    *("kv_cache", "train_memory", "saved_activations"),
+    *("kv_cache", "train_memory", "saved_activations", "rank_param_bytes", "rank_memory", "rank_sent"),
 )
 
 
@@ -212,6 +213,8 @@ def _total(report: Report, name: str) -> float | None:
     if name == "bytes":
         read, written = report.totals.bytes_read, report.totals.bytes_written
         return None if read is None or written is None else read + written
+    if name in RANK_FIGURES:
+        return report.mesh.figures[name] if report.mesh else None
     step = report.training.figures if report.training else {}
     value: float | None = step.get(name) if name in STEP_FIGURES else getattr(report.totals, name)
     return value
@@ -240,9 +243,20 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
             yield f"the training steps differ: {texts[0]}, then {texts[1]}"
     elif any(steps):
         yield f"only the {'first' if steps[0] else 'second'} is of a training step; its forward is in training mode"
+    yield from _notes_on_meshes(before.mesh, after.mesh)
     for report, which in ((before, "first"), (after, "second")):
         if report.uncounted:
             yield f"no rule counts {', '.join(report.uncounted)} in the {which}: its costs are at least what is shown"
+
+
+def _notes_on_meshes(before: MeshReport | None, after: MeshReport | None) -> Iterator[str]:
+    if before is not None and after is not None:
+        if before.text != after.text:
+            yield f"the meshes differ: {before.text}, then {after.text}"
+        elif before.plan != after.plan:
+            yield "the plans of the mesh differ"
+    elif one := before or after:
+        yield f"only the {'first' if before else 'second'} is on a mesh, {one.text}"
 
 
 def _plain(delta: Delta) -> dict[str, Any]:
