@@ -16,6 +16,7 @@ from fwdscope.render.bench import BAD, against, differing, facts_of, notes, styl
 from fwdscope.render.csv import figures_of, settings_of
 from fwdscope.render.lines import Line, shorten
 from fwdscope.render.rows import UNKNOWN
+from fwdscope.render.summary import arithmetic_of
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report, Run
 from fwdscope.report.generation import items
@@ -95,6 +96,8 @@ def facts_of_sweep(sweep: Sweep) -> list[str]:
     """How all combinations were run."""
     run, varied = _runs(sweep)[0][-1], {axis.name for axis in sweep.axes}
     facts = [fact for fact in facts_of(run) if not (varied & {"dtype"} and fact.startswith(run.dtype))]
+    if varied & {"tf32", "cudnn-benchmark"}:
+        facts = [fact for fact in facts if fact not in arithmetic_of(run)]
     return [fact for fact in facts if not ("threads" in varied and "thread" in fact)]
 
 

@@ -48,7 +48,7 @@ def test_an_aim_that_is_missed_is_said_and_is_the_exit_code(on_gpu: Any, capsys:
         yield on_gpu.aim("another", 1.0, 0.9)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(on_gpu.PARTS, "seeds", (misses, 1.0))
+        patch.setitem(on_gpu.ON_CPU, "seeds", (misses, 1.0))
         assert on_gpu.run_part("seeds", find("cpu")) == 1
     assert capsys.readouterr().out.splitlines() == [
         "FAILS  a ratio: 1.200 (aim: 0.9 to 1.1)", "holds  another: 1.000 (aim: at least 0.9)",
@@ -62,7 +62,7 @@ def test_a_part_that_fails_or_has_no_time_left_is_one_of_several(
     # The first fails, since its process finds no such device; the others go on.
     assert on_gpu.run_all(["device"], nowhere, seconds=100.0) == 1
     assert "0 of 1 parts hold" in capfd.readouterr().out
-    assert on_gpu.run_all(["device", "compile"], nowhere, seconds=0.0) == 1
+    assert on_gpu.run_all(["device", "compile-1"], nowhere, seconds=0.0) == 1
     found = capfd.readouterr().out
     assert found.count("left out: 0 s are left of 0") == 2
-    assert found.endswith("not these: device, compile\n")
+    assert found.endswith("not these: device, compile-1\n")
