@@ -184,7 +184,7 @@ def inspect(
         for target, report in found:
             again = options._replace(target=_command_line(target, chosen, on, settings, measured_step))
             report = _with_estimates(target, report, hardware, largest.get(id(target)))
-            shown.append((target.text, report, again))
+            shown.append((target.text, report, _with_formulas(target, report, again) if form == "html" else again))
         _write(shown, form, output)
         code = WRONG_INPUT if len(found) < len(inspected) else _exit_code(found, strict)
         if interrupted or code:
@@ -390,6 +390,13 @@ def _write_plan(found: list[tuple[Target, Report]], shard: str | None) -> None:
         raise InputError(f"--shard auto:{file}: the file is there; give another name, or --shard {file} to use it")
     for text in plans:
         put(text, file)
+
+
+def _with_formulas(target: Target, report: Report, options: Options) -> Options:
+    """The options with the formulas of rows, if these are found quickly."""
+    from fwdscope.commands.scale import row_formulas
+
+    return options._replace(formulas=row_formulas(target, report))
 
 
 def _exit_code(found: list[tuple[Target, Report]], strict: bool) -> int:

@@ -6,7 +6,7 @@ into the nearest row shown, whose figures include theirs. Nothing here knows abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -47,6 +47,8 @@ class Options(NamedTuple):
     colour: str | None = None
     # Marks in front of rows, by the row's id(): what changed since an earlier report.
     marks: Mapping[int, str] = MappingProxyType({})
+    # By row its figures as formulas in the spec's vars, for a page.
+    formulas: Sequence[Mapping[str, str]] = ()
 
 
 class RowFigure(NamedTuple):

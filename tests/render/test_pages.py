@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import reports_of_runs
@@ -16,13 +17,17 @@ from browser import Browser, Opened
 from fwdscope import units
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, CheckRun, Outcome
 from fwdscope.commands.diff import Comparison, compare
-from fwdscope.render import checks, html, sweep_costs
+from fwdscope.commands.scale import Scaling, grow, row_formulas
+from fwdscope.inspection import inspect_target
+from fwdscope.render import Options, checks, html, sweep_costs
 from fwdscope.render.changes import DiffOptions
 from fwdscope.render.html.diff import render as diff_page
+from fwdscope.render.html.scale import render as scale_page
 from fwdscope.render.html.sweep import render as sweep_page
 from fwdscope.report import Estimate, Peaks, Report, parse_json
 from fwdscope.report.speedup import against
 from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
+from fwdscope.targets import Target
 
 # Where HTML would do harm if it were read as such.
 HOSTILE = "<script>document.title='owned'</script>"
@@ -279,11 +284,48 @@ def test_changes_are_filtered_and_hostile_names_stay_text(opened: Opened) -> Non
     assert browser.run("document.title") == "specs/mlp.yaml → <script>document.title='owned'</script>"
 
 
-@pytest.mark.parametrize("kind", ["sweep", "check", "diff"])
+# --- growth ----------------------------------------------------------------------------------------------------------
+
+
+@cache
+def grown() -> Scaling:
+    return grow(Target("lstm"), ["B", "hidden"], held_out=2)
+
+
+def test_the_page_of_growth_draws_figures_and_their_terms(opened: Opened) -> None:
+    browser = opened(scale_page(grown(), [{"hidden": 40}]))
+    assert texts(browser, ".chart h2") == [
+        f"{figure} against {var}"
+        for var, figures in (("B", ("MACs", "peak memory")), ("hidden", ("params", "MACs", "peak memory")))
+        for figure in figures
+    ]
+    # 4h(3h + 14) parameters at 20 and at 40: 5,920 and 21,440.
+    row = texts(browser, ".formulas tbody tr:first-child td")
+    assert row == ["params", "5.92 K", "21.4 K", "4·hidden·(3·hidden + 14)"]
+    # The whole and its two terms, 12h² of 5,920 being 81.1 %.
+    assert browser.run("document.querySelectorAll('.chart')[2].querySelectorAll('path.series').length") == 3
+    assert "81.1 %" in texts(browser, ".bars")[0]
+
+
+def test_a_panel_has_the_row_in_the_vars_of_the_spec(opened: Opened) -> None:
+    target = Target("mlp_xor")
+    report = inspect_target(target)[0]
+    browser = opened(html.render(report, Options(formulas=row_formulas(target, report))), link="#hidden")
+    found = browser.run(
+        "[...document.querySelectorAll('h3')].find((one) => one.textContent === 'in the vars of the spec')"
+        ".nextSibling.textContent"
+    )
+    # Four units with two inputs each, for each of B samples: as many products, twice as many FLOPs and one for the
+    # bias; 2B inputs and 12 parameters are read.
+    assert found.split() == ["MACs8B", "FLOPs20B", "read8·(B", "+", "6)", "written16B"]
+
+
+@pytest.mark.parametrize("kind", ["sweep", "check", "diff", "scale"])
 def test_axe_finds_no_violation_on_other_pages(opened: Opened, kind: str) -> None:
     page = {
         "sweep": lambda: sweep_page(timed_sweep()),
         "check": lambda: checks.render(checked(), "html"),
+        "scale": lambda: scale_page(grown()),
         "diff": lambda: diff_page(compared(), DiffOptions()),
     }[kind]()
     assert "color-contrast" in opened(page, 390, True).passed_by_axe()

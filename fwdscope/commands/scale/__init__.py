@@ -27,7 +27,7 @@ from fwdscope.commands.scale.growth import (
     grow,
     range_text,
 )
-from fwdscope.commands.scale.layer import QUICK, layer_formulas, with_formulas
+from fwdscope.commands.scale.layer import QUICK, layer_formulas, row_formulas, with_formulas
 from fwdscope.commands.scale.speed import Speed
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "layer_formulas",
     "parse_axes",
     "range_text",
+    "row_formulas",
     "tokens_of",
     "with_formulas",
 ]  # fmt: skip

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fwdscope.commands.scale.growth import chosen_vars, range_text, vars_of
 from fwdscope.commands.scale.interpolation import COST, Figures, Interpolation, Key
-from fwdscope.commands.scale.probe import Probe, RowKey
+from fwdscope.commands.scale.probe import TOTALS, Probe, RowKey
 
 if TYPE_CHECKING:
     from fwdscope.commands.explain import Explanation
     from fwdscope.polynomial import Polynomial
-    from fwdscope.report import LayerRow
+    from fwdscope.report import LayerRow, Report
     from fwdscope.targets import Target
     from fwdscope.trace.rows import RowFigures
 
@@ -49,6 +49,35 @@ def with_formulas(
         if one.variables and one(found.base) == getattr(explanation, name)
     )
     return replace(explanation, formulas=formulas, checked=found.checked if formulas else ())
+
+
+def row_formulas(target: Target, report: Report) -> list[dict[str, str]]:
+    """For each row of a report its figures in the target's vars; none if finding them costs more than :data:`QUICK`."""
+    if target.is_report or report.training is not None or not (base := chosen_vars(target, ())):
+        return []
+    probe = Probe(target)
+    cost = (probe(base) or {}).get(COST, QUICK)
+    if (cost + _MORE) * _EVALUATIONS * len(base) > QUICK or len(probe.rows) != len(report.layers):
+        return []
+
+    def sample(values: Mapping[str, int]) -> Figures | None:
+        there = probe(values)
+        return there and {key: n for key, n in there.items() if isinstance(key, RowKey) or key in (*TOTALS, COST)}
+
+    formulas = Interpolation(sample, base, TOTALS, 4, sizes=vars_of(target).values()).find().formulas
+    numbers: dict[str, int] = {}
+    found = []
+    for row in report.layers:
+        numbers[row.path] = number = numbers.get(row.path, -1) + 1
+        known = {name: formulas.get(RowKey(row.path, number, name)) for name in FIGURES}
+        found.append(
+            {
+                name: str(one)
+                for name, one in known.items()
+                if one is not None and one.variables and one(base) == getattr(row, name)
+            }
+        )
+    return found
 
 
 def layer_formulas(

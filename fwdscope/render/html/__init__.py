@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fwdscope.findings import findings
@@ -19,12 +19,15 @@ from fwdscope.report.speedup import Speedup
 
 def render(report: Report, options: Options) -> str:
     """The page."""
-    return draw(report)
+    return draw(report, formulas=options.formulas)
 
 
-def draw(report: Report, compared: Speedup | None = None) -> str:
-    """The page; ``compared`` says how the time compares with that of an earlier benchmark."""
-    words = _words(report)
+def draw(report: Report, compared: Speedup | None = None, formulas: Sequence[Mapping[str, str]] = ()) -> str:
+    """The page; ``compared`` says how the time compares with that of an earlier benchmark.
+
+    ``formulas`` are those of rows in the spec's vars.
+    """
+    words = _words(report) | {"formulas": list(formulas)}
     if compared is not None:
         texts = [f"against: {against(compared)}", *(f"against: differs: {text}" for text in compared.differs)]
         words["messages"] = [{"level": "note", "text": printable(text)} for text in texts] + words["messages"]

@@ -450,7 +450,7 @@ function showLayer() {
       row.kids.length ? make("button", { onclick: () => toggle(row) }, state.open.has(row.index) ? "Close" : "Open") : "",
       make("button", { "aria-label": "Close the panel", onclick: () => choose(null) }, "✕")),
     row.note ? make("p", { class: "remark" }, row.note) : "", ...derivation(row), facts,
-    make("div", { class: "parts" }, [specLines(row), arithmetic(row), parameters(row), statistics(row), placeUnderRoof(row)].filter((part) => part.length).map((part) => make("section", {}, part))));
+    make("div", { class: "parts" }, [specLines(row), inVars(row), arithmetic(row), parameters(row), statistics(row), placeUnderRoof(row)].filter((part) => part.length).map((part) => make("section", {}, part))));
 }
 
 // The row's line in the spec, between its neighbours.
@@ -461,6 +461,13 @@ function specLines(row) {
   return [make("h3", {}, `line ${row.line}${source ? ` of ${source}` : ""}`),
     make("div", { class: "lines code" }, [row.line - 1, row.line, row.line + 1].filter((line) => line >= 1 && lines[line - 1]?.trim()).map((line) =>
       make("div", { class: line === row.line ? "here" : "muted" }, make("span", { class: "muted" }, `${line}`), lines[line - 1])))];
+}
+
+// The row's figures as formulas in the vars of the spec.
+function inVars(row) {
+  const known = Object.entries(words.formulas?.[row.index] ?? {});
+  const titles = { params: "params", macs: "MACs", flops: "FLOPs", bytes_read: "read", bytes_written: "written" };
+  return known.length ? [make("h3", {}, "in the vars of the spec"), make("div", { class: "code arithmetic" }, known.map(([name, text]) => equation(text, titles[name])))] : [];
 }
 
 // A computation step by step: `H′ = ⌊H / 2⌋ = ⌊9 / 2⌋ = 4` as its name, formula, numbers and result.

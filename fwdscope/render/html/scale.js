@@ -18,7 +18,7 @@ function drawFormulas() {
       formulas.map(({ text, where }) => make("div", {}, text, where && make("span", { class: "muted" }, `  in ${where}`))),
       limits && make("div", { class: "muted" }, limits))));
   at("section.formulas").append(make("div", { class: "bar" }, make("h2", {}, "Formulas"), make("span", { class: "muted" }, words.vars)),
-    make("div", { class: "rows list" }, make("table", {}, heading("", "here", ...words.places, "formula"), make("tbody", {}, rows))));
+    make("div", { class: "rows list", tabindex: 0 }, make("table", {}, heading("", "here", ...words.places, "formula"), make("tbody", {}, rows))));
 }
 
 function drawTerms() {
@@ -44,7 +44,7 @@ function drawRows() {
     return make("tr", {}, name, make("td", {}, copies), formulas.map((text) => make("td", { class: "code" }, text)));
   });
   at("section.layers").append(make("div", { class: "bar" }, make("h2", {}, "Layers"), make("span", { class: "muted" }, "formulas of one copy")),
-    make("div", { class: "rows list" }, make("table", {}, make("thead", {}, make("tr", {}, ["layer", "copies", ...words.columns].map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, rows))));
+    make("div", { class: "rows list", tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ["layer", "copies", ...words.columns].map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, rows))));
 }
 
 // A figure and its largest terms against a var; a column for each size shows their values.
