@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "mesh": {"language", "model", "ops", "report", "settings", "torch_private", "trace"},
     "inspection": {"language", "report", "settings"},
     "kept": {"language", "report", "settings", "targets"},
+    "pyproject": {"language"},
     "findings": {"report"},
     "commands.annotate": {"inspection", "language", "report"},
     "commands.bench": {"device", "language", "mesh", "model", "report", "run", "settings", "targets", "timing", "trace"}
@@ -69,8 +70,8 @@ MAY_IMPORT = {
         "functions",
     }
     | {"guide", "language", "layers", "polynomial", "report"},
-    "editor": {"functions", "language", "layers", "render", "report", "settings"},
-    "cli": {"kept", "language", "render", "settings", "targets"},
+    "editor": {"functions", "language", "layers", "pyproject", "render", "report", "settings"},
+    "cli": {"kept", "language", "pyproject", "render", "settings", "targets"},
     "pytest_plugin": set(),
     "torchinfo": set(),
 }

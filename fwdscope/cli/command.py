@@ -9,8 +9,9 @@ import typer
 from typer.core import TyperCommand
 
 from fwdscope.cli.boundary import WRONG_INPUT, boundary, complain, tell
-from fwdscope.cli.defaults import KEYS, keys_of, read_defaults
+from fwdscope.cli.defaults import keys_of
 from fwdscope.language.names import listed
+from fwdscope.pyproject import KEYS, read_defaults
 from fwdscope.targets.specs import explain_missing_spec, find_spec
 
 # What an argument may be, for a command that can be run as it stands.

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from fwdscope.interrupt import postponed
 from fwdscope.language.problems import Problem, Span
 
+# What may stand behind lines.
+HINTS = ("shapes", "params", "macs")
+
 
 class LineFigures(NamedTuple):
     """The parameters and MACs of the steps of a line: of one copy, as its shape is."""
@@ -101,17 +104,25 @@ class Answer(NamedTuple):
     error: str | None = None
 
 
+def python_program(module: str, *arguments: object) -> list[str]:
+    """The command that runs ``main`` of a module in a new process.
+
+    It finds modules where this one does, and never in the folder that is edited.
+    """
+    start = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main(*{arguments!r})"
+    return [sys.executable, "-P", "-c", start]
+
+
 class Worker:
     """The process as the server sees it: it gets texts and requests, and sends what it found."""
 
     def __init__(self, receive: Callable[[Any], None], ended: Callable[[], None]) -> None:
         """``receive`` is called in another thread with each message, ``ended`` if the process ends by itself."""
         self._receive, self._ended, self._stopped = receive, ended, False
-        # Modules are found where this process finds them, and never in the folder that is edited.
-        start = f"import sys; sys.path[:] = {sys.path!r}; from fwdscope.editor.worker import main; main()"
-        command = [sys.executable, "-P", "-c", start]
         with postponed():
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.process = subprocess.Popen(
+                python_program("fwdscope.editor.worker"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -29,18 +28,18 @@ _FEATURES: list[tuple[str, Any, Callable[..., Any]]] = []
 _COMMANDS: list[tuple[str, Callable[..., Any]]] = []
 
 
-def make_server(
-    hints: Sequence[str], allow_import: bool, read_defaults: Callable[[Path], Mapping[str, Any]]
-) -> SpecServer:
-    """The server with all that it answers; the parameters are its own."""
-    server = SpecServer(hints, allow_import, read_defaults)
+def main(hints: Sequence[str], allow_import: bool) -> None:
+    """Serve over stdin and stdout, which are the protocol's alone and closed at its end."""
+    streams = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    server = SpecServer(hints, allow_import)
     if not os.environ.get("FWDSCOPE_DEBUG"):
         logging.getLogger("pygls").setLevel(logging.CRITICAL)
     for name, options, function in _FEATURES:
         server.feature(name, options)(function)
     for name, function in _COMMANDS:
         server.command(name)(function)
-    return server
+    server.start_io(*streams)
 
 
 def _answers(name: str, options: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from pygls.uris import to_fs_path
 
 from fwdscope.editor import protocol
 from fwdscope.editor.document import Document
-from fwdscope.editor.messages import Answer, Closed, Figures, NewText, Problems, Request, Shapes, Worker
+from fwdscope.editor.messages import HINTS, Answer, Closed, Figures, NewText, Problems, Request, Shapes, Worker
 from fwdscope.editor.protocol import Positions
 from fwdscope.errors import InputError
 from fwdscope.language.problems import Problem, Span
+from fwdscope.pyproject import read_defaults
 from fwdscope.units import count, share
 from fwdscope.version import __version__
 
@@ -28,7 +29,6 @@ from fwdscope.version import __version__
 _PAUSE, PATIENCE, _FIRST = 0.25, 0.3, 0.3
 # Seconds that a request waits for its answer.
 _TIMEOUT = 5.0
-HINTS = ("shapes", "params", "macs")
 # How often a text is built anew whose build ended the worker.
 _MOST_BUILDS = 2
 
@@ -82,13 +82,9 @@ class OpenFile:
 class SpecServer(LanguageServer):
     """The server: the files that are open, and the worker that builds them."""
 
-    def __init__(
-        self, hints: Sequence[str], allow_import: bool, read_defaults: Callable[[Path], Mapping[str, Any]]
-    ) -> None:
-        """``read_defaults`` gives what the ``pyproject.toml`` of a folder says."""
+    def __init__(self, hints: Sequence[str], allow_import: bool) -> None:
         super().__init__("fwdscope", __version__, types.TextDocumentSyncKind.Full)
         self.defaults = FolderSettings(allow_import, tuple(hints))
-        self._read_defaults = read_defaults
         self.files: dict[str, OpenFile] = {}
         self._worker: Worker | None = None
         self._numbers = itertools.count()
@@ -271,7 +267,7 @@ class SpecServer(LanguageServer):
         given = given if isinstance(given, dict) else {}
         path = to_fs_path(uri)
         try:
-            of_folder: Mapping[str, Any] = self._read_defaults(Path(path).parent) if path else {}
+            of_folder = read_defaults(Path(path).parent) if path else {}
         except InputError as error:
             self.window_log_message(types.LogMessageParams(types.MessageType.Warning, str(error)))
             of_folder = {}

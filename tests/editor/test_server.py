@@ -407,7 +407,7 @@ def broken_lines(name: str, text: str) -> Iterator[tuple[int, str]]:
         if re.match(r"\w", line):
             inside = line.startswith(("layers:", "blocks:", "graph:"))
         code = re.match(r"(\s*- (?:\w+ = )?)([A-Z]\w+)(.*)", line)
-        if inside and code is not None:
+        if inside and code is not None and not line.endswith(":"):  # a part may have any name
             lines = text.split("\n")
             lines[i] = f"{code[1]}{code[2]}q{code[3]}"
             yield i + 1, "\n".join(lines)

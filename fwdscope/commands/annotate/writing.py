@@ -203,7 +203,9 @@ def shape_texts(recorded: LineShapes, known: Mapping[str, str], varied: bool) ->
         promised = parse_expression(earlier, Text(before, range(len(before)), len(before))) if before else None
         now = tuple((call.shape, call) for call in calls)
         changed = tuple((call.shape, call) for call in recorded.changed.get(span, ())) if varied else ()
-        found[span] = _describe((now, changed), line, promised, earlier), key
+        described = _describe((now, changed), line, promised, earlier)
+        if _says_something(described):
+            found[span] = described, key
     return found
 
 
@@ -217,7 +219,12 @@ def _shape(line: _AnnotatedLine, recorded: LineShapes, promised: Expression | No
     calls, changed = recorded.calls[span], recorded.changed.get(span, ())
     runs = tuple((call.shape, call) for call in calls), tuple((call.shape, call) for call in changed)
     text = _describe(runs, line, promised, source)
-    return text if re.search(r"\w(?<!_)", text) or text == "()" else None
+    return text if _says_something(text) else None
+
+
+def _says_something(shape: str) -> bool:
+    """Whether a size of a shape is known."""
+    return re.search(r"\w(?<!_)", shape) is not None or shape == "()"
 
 
 def _describe(runs: tuple[_Calls, _Calls], line: _AnnotatedLine, promised: Expression | None, source: Source) -> str:
