@@ -127,7 +127,9 @@ def inspect(
     def command() -> None:
         inspected = [target_of(text, set_, input_, dtype, allow_import, arg, past) for text in targets]
         inspected = [_stored_as(one, dtype, Stored(weights_dtype, kv_dtype), on) for one in inspected]
-        inspected = [opt.on_mesh(one, mesh, shard) for one in inspected]
+        inspected = [
+            opt.on_mesh(one, mesh, shard, any(text.startswith("mesh=") for text in vary or ())) for one in inspected
+        ]
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)

@@ -162,11 +162,11 @@ MeshOption = Annotated[Mesh | None, typer.Option("--mesh", parser=_parse_mesh, m
 ShardOption = Annotated[str | None, typer.Option("--shard", metavar="FILE", help=_SHARD)]
 
 
-def on_mesh(target: Target, mesh: Mesh | None, shard: str | None) -> Target:
-    """The target on a mesh of devices, sharded as a file has it. Raises InputError."""
+def on_mesh(target: Target, mesh: Mesh | None, shard: str | None, is_varied: bool = False) -> Target:
+    """The target on a mesh of devices, or on several, sharded as a file has it. Raises InputError."""
     if shard is None:
         return target._replace(mesh=mesh)
-    if mesh is None:
+    if mesh is None and not is_varied:
         raise InputError(f"--shard {shard} is the plan for a mesh: add --mesh tp=8")
     if shard == "auto" or shard.startswith("auto:"):
         return target._replace(mesh=mesh, plan="auto")

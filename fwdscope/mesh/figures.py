@@ -33,6 +33,7 @@ from fwdscope.trace.optimizers import Stepped, step_optimizer
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Levels, Node, Part, Recorder, Trace, sum_figures
 from fwdscope.trace.rows import RowOperators, row_operators
+from fwdscope.units import plural
 
 # Collectives of DTensor by ATen's names, and whether the whole tensor is what goes in.
 _KINDS: dict[str, tuple[CollectiveKind, bool]] = {
@@ -258,7 +259,8 @@ def mesh_report(rank: Rank, report: Report) -> MeshReport:
     alike = rank.mesh.ranks // number
     notes = []
     if number > 1 and rank.step is not None and rank.micro_batches < number:
-        notes.append(f"{rank.micro_batches} micro-batches keep {number} stages busy in part: --accumulate {4 * number}")
+        few = plural(rank.micro_batches, "micro-batch")
+        notes.append(f"{few} for {number} stages leave most of them idle: --accumulate {4 * number}")
     return MeshReport(
         tuple(MeshDimension(name, size) for name, size in rank.mesh.sizes), str(rank.plan), figures[heaviest],
         alike * sum(one.params for one in figures), alike * sum(one.flops for one in figures),

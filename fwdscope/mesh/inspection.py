@@ -38,13 +38,14 @@ def with_mesh(subject: Recordable, report: Report, mesh: Mesh, plan: Plan | Lite
     """The report with what one rank of a mesh has. Raises SpecError or InputError where it cannot be sharded so."""
     notes = []
     if plan == "auto":
-        plan = propose(subject.trace, mesh)
+        plan, whole = propose(subject.trace, mesh)
         notes = ["the plan is proposed: --shard auto:plan.yaml writes it to a file, to be edited and given by --shard"]
         if mesh.size("tp") > 1 and not any(one.style == "colwise" for one in plan.layers):
             raise InputError(
                 f"--mesh {mesh}: no layers of {report.name} are seen that can be split over tp: "
-                "name them under shard: in a plan (--shard FILE)"
+                f"name them under shard: in a plan (--shard FILE){''.join(f'; {text}' for text in whole[:3])}"
             )
+        notes += whole
     try:
         rank = record_rank(subject.trace_by, subject.module, plan, mesh, subject.training, subject.past)
         found = mesh_report(rank, report)

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from fwdscope.language.plan import LayerRule, Mesh, Plan, Style
 from fwdscope.mesh.sharding import is_mixture
 from fwdscope.model.events import ROUND
-from fwdscope.trace.record import Node, Trace
+from fwdscope.trace.record import Node, OwnWork, Trace
 
 # Smaller tables are not worth a reduction.
 _LEAST_TABLE = 1024
 
 
-def propose(trace: Trace, mesh: Mesh) -> Plan:
-    """The plan of a network for a mesh, by the flow of its forward.
+def propose(trace: Trace, mesh: Mesh) -> tuple[Plan, tuple[str, ...]]:
+    """The plan of a network for a mesh, by the flow of its forward; and what it leaves whole over tp, and why.
 
     A Linear that sees nothing but results of Linears, through attention and functions without weights, is split by
     rows, and by columns those that nothing else sees: one reduction for all. Attention stays whole if its heads do not
     divide.
     """
     blocks = list(_blocks(trace))
-    styles = dict(_styles(trace, mesh.size("tp"))) if mesh.size("tp") > 1 else {}
+    left: dict[str, str] = {}
+    styles = dict(_styles(trace, mesh.size("tp"), left)) if mesh.size("tp") > 1 else {}
     if mesh.size("ep") > 1 or mesh.size("tp") > 1:
         mixtures = [node.path for node in _steps(trace) if node.module is not None and is_mixture(node.module)]
         inside = tuple(f"{path}.experts." for path in mixtures)
@@ -32,19 +34,21 @@ def propose(trace: Trace, mesh: Mesh) -> Plan:
         styles |= dict.fromkeys(mixtures, ("expert", 1))
     order = {node.path: i for i, node in reversed(list(enumerate(_steps(trace))))}
     ordered = {path: styles[path] for path in sorted(styles, key=lambda path: order.get(path, 0))}
-    return Plan(
+    plan = Plan(
         tuple(_generalised(ordered, order)), tuple(dict.fromkeys(map(_starred, blocks))),
         tuple(_stages(blocks, mesh.size("pp"))),
     )  # fmt: skip
+    whole = {_starred(path): why for path, why in left.items()}
+    return plan, tuple(f"{path} is left whole: {why}" for path, why in whole.items())
 
 
 def _steps(trace: Trace) -> Iterator[Node]:
     return (node for node in trace.root.nodes() if node.is_step())
 
 
-def _styles(trace: Trace, ranks: int) -> Iterator[tuple[str, tuple[Style, int]]]:
+def _styles(trace: Trace, ranks: int, left: dict[str, str]) -> Iterator[tuple[str, tuple[Style, int]]]:
     found: dict[str, tuple[Style, int]] = {}
-    nodes = [node for node in _steps(trace) if not node.children]
+    nodes = [node for node in trace.root.nodes() if not node.children]
     takers: dict[Node, list[Node]] = {}
     for node in nodes:
         for one in node.sources:
@@ -56,7 +60,9 @@ def _styles(trace: Trace, ranks: int) -> Iterator[tuple[str, tuple[Style, int]]]
             found.setdefault(node.path, ("vocab", 1))
         if not isinstance(node.module, nn.Linear) or node.path in found:
             continue
-        ends = [one for one in _reached(node, _sources) if _has_weights(one) or one.kind == "input"]
+        numbered = re.match(r"(?:[^.]+\.)*?\d+(?=\.)", node.path)
+        behind = _reached(node, partial(_sources_inside, numbered[0] if numbered else ""))
+        ends = [one for one in behind if _has_weights(one) or one.kind == "input"]
         columns = [
             one
             for one in ends
@@ -69,13 +75,21 @@ def _styles(trace: Trace, ranks: int) -> Iterator[tuple[str, tuple[Style, int]]]
             continue
         if any(found.get(one.path, ("",))[0] == "rowwise" for one in ends):
             continue
-        attentions = [one for one in _reached(node, _sources) if _is_attention(one)]
-        heads = [mark.shape[1] for one in attentions for mark in one.inputs[:3] if len(mark.shape) == 4]
-        if any(number % ranks for number in heads):
+        attentions = [one for one in behind if _is_attention(one)]
+        records = [record for one in attentions for record in one.ops if "attention" in record.op.name]
+        heads = [x.shape[1] for record in records for x in record.op.operands[:3] if len(x.shape) == 4]
+        if uneven := [number for number in heads if number % ranks]:
+            left[node.path.rpartition(".")[0]] = f"its {uneven[0]} heads do not divide among {ranks} ranks"
             continue
         packed = 3 if attentions and len(ends) == 1 and ends[0].outputs[0].shape[-1] % 3 == 0 else 1
         found |= {one.path: ("colwise", packed) for one in columns}
         found[node.path] = "rowwise", 1
+    for node in _steps(trace):
+        weight = getattr(node.module, "weight", None)
+        if isinstance(node.module, nn.MultiheadAttention):
+            left[node.path] = "torch splits no MultiheadAttention, whose projections are one parameter"
+        elif isinstance(weight, Tensor) and weight.dim() == 2 and not isinstance(node.module, nn.Linear | nn.Embedding):
+            left[node.path] = f"torch splits Linear and Embedding, and it is a {type(node.module).__name__}"
     last = [node for node in nodes if isinstance(node.module, nn.Linear)][-1:]
     yield from found.items()
     yield from ((one.path, ("vocab", 1)) for one in last if found and one.path not in found and one in outputs)
@@ -99,10 +113,15 @@ def _reached(node: Node, following: Callable[[Node], Iterable[Node]]) -> list[No
 
 def _sources(node: Node) -> Iterable[Node]:
     """What a node's results depend on; of attention with a mask, queries, keys and values alone."""
-    if not _is_attention(node) or len(node.inputs) < 4:
+    if not _is_attention(node) or isinstance(node, OwnWork) or len(node.inputs) < 4:
         return node.sources
     read = {id(mark.ref) for mark in node.inputs[:3]}
     return [one for one in node.sources if any(id(mark.ref) in read for mark in one.outputs)] or node.sources
+
+
+def _sources_inside(block: str, node: Node) -> Iterable[Node]:
+    """What a node's results depend on, but of tables and masks that are made outside the block."""
+    return _sources(node) if not block or node.path.startswith(f"{block}.") else ()
 
 
 def _is_attention(node: Node) -> bool:
@@ -114,7 +133,7 @@ def _blocks(trace: Trace) -> Iterator[str]:
     waiting = [trace.root]
     while waiting:
         node = waiting.pop(0)
-        inside = [one for one in node.inside() if one.module is not None or one.type == ROUND]
+        inside = [one for one in node.inside() if one.module is not None or one.kind == "loop" or one.type == ROUND]
         numbered = [one for one in inside if one.children and one.path.rpartition(".")[2].isdigit()]
         if len(numbered) + sum(one.repeat - 1 for one in numbered) > 1:
             for one in numbered:

@@ -453,7 +453,12 @@ def test_a_proposed_plan_is_written_and_read_again(tmp_path: Path, monkeypatch: 
     found = run_command("inspect", "gpt2.yaml", "--mesh", "tp=4", "--shard", "auto:plan.yaml", "--format", "json")
     assert found.exit_code == 0
     plan = read_plan(Source("plan.yaml", (tmp_path / "plan.yaml").read_text()))
-    assert plan == propose(SpecSubject(check(parse(Source("gpt2.yaml", GPT2)))).trace, Mesh.parse("tp=4"))
+    trace = SpecSubject(check(parse(Source("gpt2.yaml", GPT2)))).trace
+    assert (plan, ()) == propose(trace, Mesh.parse("tp=4"))
+    # 12 heads over 5 ranks.
+    uneven, whole = propose(trace, Mesh.parse("tp=5"))
+    assert "attn" not in str(uneven)
+    assert whole == ("h.*.attn is left whole: its 12 heads do not divide among 5 ranks",)
     again = run_command("inspect", "gpt2.yaml", "--mesh", "tp=4", "--shard", "plan.yaml", "--format", "json")
     assert Report.loads(again.stdout).mesh == replace(Report.loads(found.stdout).mesh, notes=())  # type: ignore[type-var]
     refused = run_command("inspect", "gpt2.yaml", "--mesh", "tp=4", "--shard", "auto:plan.yaml")
