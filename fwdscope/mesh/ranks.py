@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 from torch.distributed.tensor import DTensor
 from torch.utils.flop_counter import flop_registry
 
@@ -39,17 +40,61 @@ _KINDS: dict[str, tuple[CollectiveKind, int | None]] = {
 }
 
 
-@contextlib.contextmanager
-def on_ranks(module: nn.Module, plan: Plan, mesh: Mesh, devices: DeviceMesh) -> Iterator[None]:
-    """Shard a module with its weights over real ranks; inside, it runs as one rank of them.
+# A module, and the arguments that its forward is called with.
+Call = tuple[nn.Module, Sequence[Any], Mapping[str, Any]]
 
-    The layers are split as in a world of one process, and blocks are wrapped by ``fully_shard``. The module is not to
-    be used afterwards.
+
+class RankNetwork:
+    """A rank's part of a network with its inputs, to be run again and again."""
+
+    def __init__(self, call: Call, schedule: ScheduleGPipe | None = None) -> None:
+        self.module, self.args, self.kwargs = call
+        # Of a stage of a pipeline: what passes values from stage to stage.
+        self.schedule = schedule
+
+    def outputs(self) -> Any:
+        """The outputs of a forward; of any stage but the last None."""
+        if self.schedule is None:
+            return self.module(*self.args, **self.kwargs)
+        return self.schedule.step(*self.args, **self.kwargs)
+
+    def run(self) -> list[Tensor]:
+        """This rank's tensors of the outputs, when all collectives are done and no block is gathered."""
+        found = [one.to_local() if isinstance(one, DTensor) else one for one in tensors(self.outputs())]
+        for one in found:
+            if (wait := getattr(one, "wait", None)) is not None:
+                wait()
+        self.reshard()
+        return found
+
+    def reshard(self) -> None:
+        """Let go of what fsdp has gathered of the whole network, which else stays for a backward."""
+        if isinstance(self.module, FSDPModule):
+            self.module.reshard()
+
+    @property
+    def params(self) -> int:
+        """The elements of the parameters that this rank holds."""
+        held = {id(one): one for one in self.module.parameters()}.values()
+        return sum((one.to_local() if isinstance(one, DTensor) else one).numel() for one in held)
+
+
+@contextlib.contextmanager
+def on_ranks(
+    call: Call, plan: Plan, mesh: Mesh, devices: DeviceMesh, graph: Callable[[], fx.GraphModule | None]
+) -> Iterator[RankNetwork]:
+    """Shard a network with its weights over real ranks; inside, it runs as one rank of them.
+
+    The layers are split as in a world of one process, blocks are wrapped by ``fully_shard``, and a pipeline runs the
+    ``graph`` of the network by torch's schedule, with one micro-batch. The module is not to be used afterwards.
     """
-    for name in ("pp", "ep"):
-        if mesh.size(name) > 1:
-            raise InputError(f"{name}={mesh.size(name)}: real ranks run dp, fsdp and tp")
+    if mesh.size("ep") > 1:
+        raise InputError(f"ep={mesh.size('ep')}: real ranks run pp, dp, fsdp and tp")
+    module = call[0]
     with contextlib.ExitStack() as stack:
+        network = RankNetwork(call)
+        if mesh.size("pp") > 1:
+            network = _stage(call, plan, mesh, devices, graph())
         if mesh.size("tp") > 1:
             stack.enter_context(sharded(module, plan, devices["tp"]))
         if mesh.size("fsdp") > 1:
@@ -61,13 +106,56 @@ def on_ranks(module: nn.Module, plan: Plan, mesh: Mesh, devices: DeviceMesh) -> 
             fully_shard(module, mesh=over)
         if mesh.size("tp") > 1:
             stack.enter_context(ShardingMode(plan, devices["tp"]))
-        yield
+        yield network
 
 
-def parameters_held(module: nn.Module) -> int:
-    """The elements of the parameters that this rank holds."""
-    held = {id(one): one for one in module.parameters()}.values()
-    return sum((one.to_local() if isinstance(one, DTensor) else one).numel() for one in held)
+def _stage(call: Call, plan: Plan, mesh: Mesh, devices: DeviceMesh, graph: fx.GraphModule | None) -> RankNetwork:
+    """The stage of this rank. Raises InputError for a network that is no graph of calls, or is gathered by blocks."""
+    if graph is None:
+        raise InputError(f"pp={mesh.size('pp')}: real ranks run the stages of specs whose lines do not depend on data")
+    if mesh.size("fsdp") > 1 or plan.splits_sequence:
+        other = f"fsdp={mesh.size('fsdp')}" if mesh.size("fsdp") > 1 else "a sequence that is split"
+        raise InputError(f"pp={mesh.size('pp')} with {other}: real ranks run pp alone, or with dp and tp")
+    at, number = devices["pp"].get_local_rank(), mesh.size("pp")
+    _, args, _ = call
+    part, device = stage_of(graph, plan.stages, at, args), tensors(args)[0].device
+    stage = PipelineStage(part, at, number, device, group=devices["pp"].get_group())
+    return RankNetwork((part, args if at == 0 else (), {}), ScheduleGPipe(stage, 1))
+
+
+def stage_of(graph: fx.GraphModule, begins: Sequence[str], index: int, inputs: Sequence[Any]) -> fx.GraphModule:
+    """One stage of a graph: it takes what earlier stages made and it or a later one needs, and gives what is needed on.
+
+    ``begins`` are the paths of the first layer of each stage but the first. Later stages have the network's inputs as
+    attributes.
+    """
+    nodes = list(graph.graph.nodes)
+    paths = [str((node.meta.get("step") or ("", "", 0))[1]) for node in nodes]
+    starts = [next(i for i, path in enumerate(paths) if f"{path}.".startswith(f"{one}.")) for one in begins]
+    stages = {node: sum(start <= i for start in starts) for i, node in enumerate(nodes)}
+    needed = {node: max((stages[user] for user in node.users), default=0) for node in nodes}
+    made = [node for node in nodes if node.op not in ("placeholder", "get_attr", "output")]
+    into = [node for node in made if stages[node] < index <= needed[node]]
+    onward = [node for node in made if stages[node] <= index < needed[node]]
+    found, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    given = [node for node in nodes if node.op == "placeholder"]
+    for node in given if index == 0 else into:
+        copies[node] = found.placeholder(node.name)
+    for node, value in zip(given, inputs, strict=True) if index else ():
+        if any(stages[user] == index for user in node.users):
+            setattr(graph, f"input_{node.name}", value)
+            copies[node] = found.get_attr(f"input_{node.name}")
+    for node in nodes:
+        if node.op == "get_attr" and any(stages[user] == index for user in node.users):
+            copies[node] = found.node_copy(node)
+        elif node in made and stages[node] == index:
+            copies[node] = found.node_copy(node, lambda one: copies[one])
+    if index == len(begins):
+        found.output(fx.map_arg(nodes[-1].args[0], lambda one: copies[one]))
+    else:
+        passed = tuple(copies[node] for node in onward)
+        found.output(passed if len(passed) > 1 else passed[0])
+    return fx.GraphModule(graph, found)
 
 
 class CollectiveCounter(OperatorMode):
@@ -100,23 +188,6 @@ class CollectiveCounter(OperatorMode):
     def traffic(self) -> tuple[Traffic, ...]:
         """What was counted, by kind and dimension."""
         return tuple(Traffic(*key, *values) for key, values in sorted(self.found.items()))
-
-
-def run_forward(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """This rank's tensors of the outputs of a forward, when all collectives are done and no block is gathered."""
-    outputs = module(*args, **kwargs)
-    found = [one.to_local() if isinstance(one, DTensor) else one for one in tensors(outputs)]
-    for one in found:
-        if (wait := getattr(one, "wait", None)) is not None:
-            wait()
-    reshard(module)
-    return found
-
-
-def reshard(module: nn.Module) -> None:
-    """Let go of what fsdp has gathered of the whole network, which else stays for a backward."""
-    if isinstance(module, FSDPModule):
-        module.reshard()
 
 
 def whole(outputs: Any) -> list[Tensor]:

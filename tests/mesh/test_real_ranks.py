@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,7 +23,8 @@ _CASES = list(cases())
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What 2 and then 4 ranks found, forked once for all tests of all workers."""
-    found = tmp_path_factory.getbasetemp().parent / "real-ranks"
+    base = tmp_path_factory.getbasetemp()
+    found = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real-ranks"
     try:
         found.mkdir()
     except FileExistsError:

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,27 +239,35 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, parameters_held, reshard, run_forward, whole
+    from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, whole
     from fwdscope.ops.nested import tensors
 
     with subject.placed(torch.device("cpu"), 0, {}, True) as call, sdpa_kernel(SDPBackend.MATH):
         module, args, kwargs = call
+        graph = partial(_straight, subject, call)
         with torch.no_grad():
             before = [one.clone() for one in whole(module(*args, **kwargs))]
-            with on_ranks(module, plan, mesh, devices):
-                run_forward(module, args, kwargs)  # DTensor runs the first call of an operator on whole tensors too
+            with on_ranks(call, plan, mesh, devices, graph) as network:
+                network.run()  # DTensor runs the first call of an operator on whole tensors too
                 with CollectiveCounter(devices) as counter:
-                    run_forward(module, args, kwargs)
-                held = parameters_held(module)
-                after = whole(module(*args, **kwargs))
-                reshard(module)
-                with torch.enable_grad():
-                    loss = sum(one.sum() for one in tensors(module(*args, **kwargs)) if one.is_floating_point())
-                    with CollectiveCounter(devices) as backward:
-                        loss.backward()  # type: ignore[union-attr]
+                    network.run()
+                held = network.params
+                outputs = network.outputs()
+                after = before if outputs is None else whole(outputs)
+                network.reshard()
+                backward = CollectiveCounter(devices)
+                if mesh.size("pp") == 1:
+                    with torch.enable_grad():
+                        loss = sum(one.sum() for one in tensors(network.outputs()) if one.is_floating_point())
+                        with backward:
+                            loss.backward()  # type: ignore[union-attr]
     far = max(float((one - other).abs().max()) for one, other in zip(after, before, strict=True))
     traffic, back = ([list(vars(one).values()) for one in counted.traffic] for counted in (counter, backward))
     return {"params": held, "macs": counter.product_flops // 2, "traffic": traffic, "backward": back, "far": far}
+
+
+def _straight(subject: Any, call: Any) -> Any:
+    return subject.straight_graph(call)[0]
 
 
 def _predict(subject: Any, mesh: Any, plan: Any) -> dict[str, Any]:

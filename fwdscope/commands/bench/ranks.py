@@ -6,7 +6,6 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import median
 from typing import Any
 
@@ -19,7 +18,7 @@ from fwdscope.commands.bench.workload import Workload
 from fwdscope.device.local import LocalDevice
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.plan import Mesh, Plan
-from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, parameters_held, run_forward
+from fwdscope.mesh.ranks import CollectiveCounter, on_ranks
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import Latency, Report
 from fwdscope.report.ranks import RankRun
@@ -53,9 +52,12 @@ def bench_ranks(
     """
     plan, mesh = sharding
     with prepared(subject, report, device, settings, copied=True) as ready, out_of_memory_as_run_error():
-        module, args, kwargs = ready.call
-        with _ready_to_run(subject, module, settings), on_ranks(module, plan, mesh, devices):
-            run = partial(run_forward, module, args, kwargs)
+        graph = lambda: subject.straight_graph(ready.call)[0]  # noqa: E731
+        with (
+            _ready_to_run(subject, ready.call.module, settings),
+            on_ranks(ready.call, plan, mesh, devices, graph) as network,
+        ):
+            run = network.run
             clock, place = clock_for(ready.place), ready.place
             settings.on_progress(f"running on {plural(mesh.ranks, 'rank')}")
             for _ in range(WARMUPS if settings.warmup is None else max(1, settings.warmup)):
@@ -78,7 +80,7 @@ def bench_ranks(
             mine = RankRun(
                 dist.get_rank(), socket.gethostname(), device.device, tuple(times), median(times),
                 median([inside for inside, _ in overlaps]), median([hidden for _, hidden in overlaps]), peak,
-                parameters_held(module), counter.traffic,
+                network.params, counter.traffic,
             )  # fmt: skip
             threads = torch.get_num_threads() if place.type == "cpu" else None
         ranks: list[RankRun] = gathered(mine)
