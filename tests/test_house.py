@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "targets": {"functions", "language", "report"},
     "timing": {"language", "layers", "model", "report", "trace"},
     "values": {"model", "ops", "report", "torch_private", "trace"},
-    "run": {"device", "language", "layers", "model", "ops", "report", "settings", "targets", "timing", "trace"}
+    "run": {"device", "language", "layers", "mesh", "model", "ops", "report", "settings", "targets", "timing", "trace"}
     | {"torch_private", "values"},
     "mesh": {"language", "model", "ops", "report", "settings", "torch_private", "trace"},
     "inspection": {"language", "report", "settings"},

@@ -18,7 +18,7 @@ from fwdscope.cli import options as opt
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, terminal_of
 from fwdscope.cli.options import command_line, content_of, split_pair, target_of
 from fwdscope.cli.progress import show_progress
-from fwdscope.cli.ranks import boundary_of_ranks
+from fwdscope.cli.ranks import boundary_of_ranks, report_on_ranks
 from fwdscope.cli.vary import parse_axes
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED, Stop, run_command
@@ -207,17 +207,11 @@ def _bench_on_ranks(
     output: Path | None,
 ) -> None:
     """Measure on all ranks; the first writes what all of them found."""
-    from fwdscope.commands.bench.request import BenchRequest, run_on_ranks
+    from fwdscope.commands.bench.request import BenchRequest
     from fwdscope.render import html, render
     from fwdscope.render.bench import draw
 
-    is_first = session is None or session.is_first
-    if is_first:
-        check_writable(output, opt.files_of(target))
-    quiet = contextlib.nullcontext(lambda _: None)
-    with show_progress("loading torch") if is_first else quiet as report_progress:
-        request = BenchRequest(target, replace(settings, on_progress=report_progress), batch)
-        report = run_on_ranks(request, session.place if session else None, shlex.join(sys.argv[1:]))
+    report = report_on_ranks(session, BenchRequest(target, settings, batch), output)
     if report is None:
         return
     if form == "table":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,19 +31,21 @@ from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.look import NO_CACHE, Look, look_at
 from fwdscope.cli.options import command_line, dtype_given, target_of
 from fwdscope.cli.progress import show_progress
+from fwdscope.cli.ranks import boundary_of_ranks, report_on_ranks
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.cli.watch import watch_spec
 from fwdscope.errors import InputError, ShapeError
 from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
 from fwdscope.render.nodes import COLOURS
-from fwdscope.settings import SHOW_ALL, RunSettings
+from fwdscope.settings import SHOW_ALL, BenchSettings, RunSettings
 from fwdscope.storage import PRODUCTS, Stored
 
 if TYPE_CHECKING:
     from fwdscope.device.table import Accelerator
     from fwdscope.render.overview import NamedReport
     from fwdscope.report import LargestBatch, Report
+    from fwdscope.run.ranks import RankSession
     from fwdscope.targets import Target
 
 _COLUMNS = f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
@@ -192,7 +194,37 @@ def inspect(
         if interrupted or code:
             raise typer.Exit(INTERRUPTED if interrupted else code)
 
-    boundary(command, [*(limit or ()), *([f"mends={10**9}"] * suggest)])
+    limits = [*(limit or ()), *([f"mends={10**9}"] * suggest)]
+    others = {"watch": watch, "vary": vary, "show": show, "training": training, "on": on, "past": past, "batch": batch,
+              "train": train, "top": top, "sort": sort, "columns": columns, "second target": targets[1:]}  # fmt: skip
+    settings = BenchSettings(device=device, dtype=dtype, seed=seed, weights=weights)
+    make = functools.partial(target_of, targets[0], set_, input_, dtype, allow_import, arg)
+
+    def inspect_shards(session: RankSession | None) -> None:
+        _inspect_shards(session, lambda: opt.on_mesh(make(), mesh, shard), settings, others, (format_, output, depth))
+
+    of_ranks = mesh is not None and settings.device not in (None, "auto", "meta")
+    boundary_of_ranks(inspect_shards, limits) if of_ranks else boundary(command, limits)
+
+
+def _inspect_shards(
+    session: RankSession | None,
+    make: Callable[[], Target],
+    settings: BenchSettings,
+    others: Mapping[str, object],
+    view: tuple[str | None, Path | None, int | None],
+) -> None:
+    """Take the statistics of the shards of all ranks; the first writes them. ``others`` are what this leaves out."""
+    from fwdscope.commands.bench.request import BenchRequest
+
+    if wrong := next((name for name, value in others.items() if value), None):
+        wrong = wrong if " " in wrong else f"--{wrong}"
+        raise InputError(f"--mesh with --device {settings.device} takes the statistics of shards: leave {wrong} out")
+    format_, output, depth = view
+    form, target = _check_view(None, format_, output, {}), make()
+    report = report_on_ranks(session, BenchRequest(target, settings), output, inspects=True)
+    if report is not None:
+        _write([(target.text, report, Options(depth, None, None, "", output is not None))], form, output)
 
 
 def _stored_as(target: Target, dtype: str, stored: Stored, on: str | None) -> Target:

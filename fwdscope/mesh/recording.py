@@ -30,7 +30,7 @@ def _locals(value: Any) -> Any:
     return local_tensor(value) if isinstance(value, Tensor) else list(map(local_tensor, tensors(value)))
 
 
-class _OfRank(_Base):
+class OfRank(_Base):
     """Shards the network while it is recorded, and sees the rank's part of each tensor."""
 
     plan: Plan
@@ -73,7 +73,7 @@ class _OfRank(_Base):
         return super().is_repeatable(local_tensor(x), _locals(others), local_tensor(result))
 
 
-class RankRecorder(_OfRank, Recorder):
+class RankRecorder(OfRank, Recorder):
     """Records the forward of one rank."""
 
     def __init__(self, plan: Plan, mesh: DeviceMesh, repeats: bool = False, past: Past | None = None) -> None:
@@ -81,7 +81,7 @@ class RankRecorder(_OfRank, Recorder):
         self.plan, self.mesh = plan, mesh
 
 
-class RankStepRecorder(_OfRank, StepRecorder):
+class RankStepRecorder(OfRank, StepRecorder):
     """Records the training step of one rank."""
 
     def __init__(self, plan: Plan, mesh: DeviceMesh, settings: TrainingSettings, repeats: bool = False) -> None:

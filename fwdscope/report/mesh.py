@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from fwdscope.report.value import lean
+from fwdscope.report.value import Value, lean
 
 CollectiveKind = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "broadcast", "send"]
 Direction = Literal["forward", "backward"]
@@ -90,6 +90,8 @@ class RowShare:
     backward_written: int = lean(0)
     backward_kernels: int = lean(0)
     backward_sent: int = lean(0)
+    # Of a run, the std of what each rank has of the outputs.
+    stds: tuple[Value | None, ...] = field(default=(), kw_only=True, metadata={"lean": True})
 
 
 RANK_FIGURES = ("rank_params", "rank_param_bytes", "rank_macs", "rank_flops", "rank_memory", "rank_sent")

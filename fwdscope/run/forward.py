@@ -71,7 +71,7 @@ def observe(
         now = find_first_nonfinite(again, closer.statistics(), Decided(meta, {}, ()), closer.looked_at)
         if now is not None and (now.line, now.nans, now.infs) == (first.line, first.nans, first.infs):
             first = replace(first, operators=now.operators, operands=now.operands)
-    rows = _with_stats(rows_with_nodes(found.trace) if found.decided else ready.rows, found, statistics)
+    rows = with_stats(rows_with_nodes(found.trace) if found.decided else ready.rows, found, statistics)
     figures = {name: statistics.figures[n] for name, n in numbers.items() if n in statistics.figures}
     return ObservedForward(
         rows=rows,
@@ -113,7 +113,8 @@ def _data_decide(root: Node) -> bool:
     return any(node.type in ("while", "MixtureOfExperts") for node in root.nodes())
 
 
-def _with_stats(rows: RowNodes, found: Decided, statistics: Statistics) -> RowNodes:
+def with_stats(rows: RowNodes, found: Decided, statistics: Statistics) -> RowNodes:
+    """The rows with the statistics of their outputs."""
     result = []
     for row, nodes in rows:
         copies: dict[str, list[Node]] = {}

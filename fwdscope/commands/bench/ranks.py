@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from fwdscope.commands.bench.measuring import run_of
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.device.local import LocalDevice
+from fwdscope.errors import InputError
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.plan import Mesh, Plan
 from fwdscope.mesh.ranks import CollectiveCounter, on_ranks
@@ -26,6 +27,7 @@ from fwdscope.run.context import in_mode, out_of_memory_as_run_error
 from fwdscope.run.latency import is_shared, peak_memory
 from fwdscope.run.prepare import prepared
 from fwdscope.run.ranks import gathered
+from fwdscope.run.shards import observe_shards
 from fwdscope.run.subject import Subject
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import clock_for
@@ -94,6 +96,27 @@ def bench_ranks(
         notes=tuple(["other programs are running: times are noisy"] * is_shared(device)),
     )
     return replace(report, device=device.device, run=ran)
+
+
+def inspect_ranks(
+    subject: Subject,
+    report: Report,
+    device: LocalDevice,
+    settings: BenchSettings,
+    sharding: tuple[Plan, Mesh],
+    devices: DeviceMesh,
+) -> Report:
+    """The statistics of the shards of all ranks of a mesh, on each of which this is called."""
+    plan, mesh = sharding
+    if mesh.size("tp") == 1:
+        raise InputError(f"mesh {mesh}: every rank has whole outputs, as one process has: leave --mesh out")
+    with prepared(subject, report, device, settings, copied=True) as ready, out_of_memory_as_run_error():
+        with _ready_to_run(subject, ready.call.module, settings):
+            rows = observe_shards(ready, plan, devices)
+        threads = torch.get_num_threads() if device.kind == "cpu" else None
+        notes = ("statistics are of the parts of all ranks together; --format json has the std of each rank's",)
+        run = replace(run_of(Workload(ready, report, (), None), settings, (), threads), notes=notes)
+    return replace(report, device=device.device, layers=rows, run=run)
 
 
 @contextlib.contextmanager

@@ -155,12 +155,13 @@ def run_benchmark(request: BenchRequest) -> Measured:
     return request.target.run_user_code(lambda: measure(subject, request.settings))
 
 
-def run_on_ranks(request: BenchRequest, place: RankPlace | None, options: str) -> Report | None:
+def run_on_ranks(request: BenchRequest, place: RankPlace | None, options: str, inspects: bool = False) -> Report | None:
     """Measure a target on all ranks of its mesh, on each of which this is called; the report on the first, else None.
 
-    ``options`` are what all ranks must have been given. Raises InputError where they differ.
+    With ``inspects`` they take the statistics of their shards instead. ``options`` are what all ranks must have been
+    given. Raises InputError where they differ.
     """
-    from fwdscope.commands.bench.ranks import bench_ranks
+    from fwdscope.commands.bench.ranks import bench_ranks, inspect_ranks
     from fwdscope.device.local import find
     from fwdscope.language.plan import Plan
     from fwdscope.language.plan_parser import read_plan
@@ -188,7 +189,8 @@ def run_on_ranks(request: BenchRequest, place: RankPlace | None, options: str) -
     with process_group(place, dict(mesh.sizes), device.kind, {"options": options, "network": content}) as devices:
         if device.kind == "cuda":
             device = find("cuda")
-        found = target.run_user_code(lambda: bench_ranks(subject, report, device, settings, sharding, devices))
+        work = inspect_ranks if inspects else bench_ranks
+        found = target.run_user_code(lambda: work(subject, report, device, settings, sharding, devices))
         return found if devices.get_rank() == 0 else None
 
 
