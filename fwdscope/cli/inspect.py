@@ -43,6 +43,7 @@ from fwdscope.storage import PRODUCTS, Stored
 
 if TYPE_CHECKING:
     from fwdscope.device.table import Accelerator
+    from fwdscope.language.plan import Mesh
     from fwdscope.render.overview import NamedReport
     from fwdscope.report import LargestBatch, Report
     from fwdscope.run.ranks import RankSession
@@ -200,19 +201,31 @@ def inspect(
     settings = BenchSettings(device=device, dtype=dtype, seed=seed, weights=weights)
     make = functools.partial(target_of, targets[0], set_, input_, dtype, allow_import, arg)
 
-    def inspect_shards(session: RankSession | None) -> None:
-        _inspect_shards(session, lambda: opt.on_mesh(make(), mesh, shard), settings, others, (format_, output, depth))
+    view_of_shards = format_, output, depth
+    on_ranks = functools.partial(_inspect_shards, make, (mesh, shard), settings, others, view_of_shards)
+    _boundary_of(mesh, settings, on_ranks, command, limits)
 
-    of_ranks = mesh is not None and settings.device not in (None, "auto", "meta")
-    boundary_of_ranks(inspect_shards, limits) if of_ranks else boundary(command, limits)
+
+def _boundary_of(
+    mesh: Mesh | None,
+    settings: BenchSettings,
+    on_ranks: Callable[[RankSession | None], None],
+    command: Callable[[], None],
+    limits: list[str],
+) -> None:
+    if mesh is not None and settings.device not in (None, "auto", "meta"):
+        boundary_of_ranks(on_ranks, limits)
+    else:
+        boundary(command, limits)
 
 
 def _inspect_shards(
-    session: RankSession | None,
     make: Callable[[], Target],
+    on_mesh: tuple[Mesh | None, str | None],
     settings: BenchSettings,
     others: Mapping[str, object],
     view: tuple[str | None, Path | None, int | None],
+    session: RankSession | None,
 ) -> None:
     """Take the statistics of the shards of all ranks; the first writes them. ``others`` are what this leaves out."""
     from fwdscope.commands.bench.request import BenchRequest
@@ -221,7 +234,7 @@ def _inspect_shards(
         wrong = wrong if " " in wrong else f"--{wrong}"
         raise InputError(f"--mesh with --device {settings.device} takes the statistics of shards: leave {wrong} out")
     format_, output, depth = view
-    form, target = _check_view(None, format_, output, {}), make()
+    form, target = _check_view(None, format_, output, {}), opt.on_mesh(make(), *on_mesh)
     report = report_on_ranks(session, BenchRequest(target, settings), output, inspects=True)
     if report is not None:
         _write([(target.text, report, Options(depth, None, None, "", output is not None))], form, output)

@@ -29,7 +29,8 @@ def fake_world(name: str, size: int) -> Iterator[DeviceMesh]:
         hook = sys.excepthook  # torch prints the rank before each line of a traceback
         try:
             dist.init_process_group("fake", rank=0, world_size=size, store=fake_store())
-            yield init_device_mesh("cpu", (size,), mesh_dim_names=(name,))
+            # DTensor remembers plans by the mesh, with this rank's place in it: a mesh of real ranks has another name.
+            yield init_device_mesh("cpu", (size,), mesh_dim_names=(f"counted {name}",))
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()

@@ -24,7 +24,7 @@ class Decided(NamedTuple):
 
 def settle(meta: Trace, run: Trace) -> Decided:
     """The trace on meta if the run took the same steps; otherwise the run's, with costs from meta where both agree."""
-    twins = _pair(meta.root, run.root)
+    twins = pair_steps(meta.root, run.root)
     decided = tuple(_differences(run.root, twins))
     if not decided:
         return Decided(meta, {twin: node for node, twin in twins.items()}, ())
@@ -34,7 +34,7 @@ def settle(meta: Trace, run: Trace) -> Decided:
     return Decided(mixed, {node: node for node in run.root.nodes()}, decided)
 
 
-def _pair(meta: Node, run: Node) -> dict[Node, Node]:
+def pair_steps(meta: Node, run: Node) -> dict[Node, Node]:
     """For each step of the run the step of the trace at the same path, of the same call.
 
     The trace has one round of a ``while``, so that the last call there is that of all further ones of the run.

@@ -14,6 +14,7 @@ import pytest
 from paths import ROOT
 from real_ranks import Case, cases
 
+import fwdscope
 from fwdscope.report import Report
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the ranks are forked")
@@ -52,14 +53,17 @@ def _name(case: Case) -> str:
 @pytest.mark.parametrize("number", range(len(_CASES)), ids=list(map(_name, _CASES)))
 def test_real_ranks_hold_compute_and_send_what_is_predicted(found: Any, number: int) -> None:
     case, one = _CASES[number], found["cases"][number]
-    for rank in one["ranks"]:
+    first = one["predicted"]["first"]
+    alike = one["ranks"][first:][: len(one["ranks"]) // (2 if "pp" in case.mesh else 1)]
+    for rank in alike:
         # torch's flop_counter, and the tensors of the collectives that this process took part in.
         assert rank["macs"] == one["predicted"]["macs"]
         assert rank["traffic"] == one["predicted"]["traffic"]
-        assert rank["backward"] == one["predicted"]["backward"]
-        assert rank["far"] < 1e-5
+        if "pp" not in case.mesh:
+            assert rank["backward"] == one["predicted"]["backward"]
+    assert all(rank["far"] < 1e-5 for rank in one["ranks"])
     # The heaviest rank is the first: what does not divide is rounded up there.
-    assert one["ranks"][0]["params"] == one["predicted"]["params"]
+    assert alike[0]["params"] == one["predicted"]["params"]
     assert len(one["ranks"]) == case.ranks
 
 
@@ -95,6 +99,26 @@ def test_a_benchmark_on_ranks_has_the_times_of_each_and_the_traffic(found: Any, 
         assert 0 <= rank.hidden_seconds <= rank.collective_seconds
         # Half of (20 + 1) · 256 and of 256 · 10, and 10 biases.
         assert rank.params == (21 * 256 + 256 * 10) // 2 + 10
+
+
+def test_statistics_are_of_the_shards_of_all_ranks(found: Any, folder: Path) -> None:
+    ended = found["ended"]["inspect"]
+    assert ended["codes"] == [0, 0], ended["err"]
+    report = Report.loads((folder / "inspect.json").read_text())
+    hidden, out = (next(row for row in report.layers if row.path == path) for path in ("net.hidden.fc", "net.out"))
+    assert hidden.stats is not None
+    assert hidden.rank is not None
+    assert out.stats is not None
+    assert out.rank is not None
+    # Each rank has half of the 64 · 256 of a layer that is split, with a std of its own; of sums it has all, 64 · 10.
+    assert hidden.stats.elements == 64 * 256
+    assert len(set(hidden.rank.stds)) == 2
+    assert out.stats.elements == 2 * 64 * 10
+    assert len(set(out.rank.stds)) == 1
+    whole = fwdscope.inspect("mlp_blocks", device="cpu", variables={"B": 64}, latency=False)
+    same = next(row.stats for row in whole.layers if row.path == "net.hidden.fc")
+    assert same is not None
+    assert (hidden.stats.mean, hidden.stats.std) == (pytest.approx(same.mean), pytest.approx(same.std))
 
 
 def test_a_rank_that_fails_ends_all_with_its_message_and_code(found: Any) -> None:

@@ -63,6 +63,7 @@ class Case(NamedTuple):
     mesh: str
     shard: str = ""
     fsdp: str = ""
+    stages: str = ""
 
     @property
     def ranks(self) -> int:
@@ -77,7 +78,8 @@ _NETWORKS: dict[str, tuple[dict[str, int], str, str]] = {
     "llama3_8b": (_GQA, _LLAMA, _BLOCK),
     "gpt2": ({**_SMALL, "context": 8}, _GPT2, "h.*"),
     "vit_b_16": (_PATCHES, _VIT, "encoder.layers.*"),
-    "mixtral_8x7b": ({**_GQA, "experts": 4}, _MOE, _BLOCK),
+    # So many positions that each expert has some, and a gradient.
+    "mixtral_8x7b": ({**_GQA, "experts": 4, "T": 32}, _MOE, _BLOCK),
     "mlp_blocks": ({"B": 4}, _MLP, "net.hidden"),
 }
 
@@ -91,6 +93,9 @@ def cases() -> Iterator[Case]:
         yield Case(spec, sets, "fsdp=2,tp=2", shard, fsdp)
     yield Case("llama3_8b", _GQA, "tp=2", _LLAMA + _SEQUENCE)
     yield Case("llama3_8b", _GQA, "tp=4", _LLAMA)
+    for spec, stage in (("llama3_8b", "model.layers.1"), ("vit_b_16", "encoder.layers.1"), ("mlp_blocks", "net.out")):
+        yield Case(spec, _NETWORKS[spec][0], "pp=2", stages=stage)
+    yield Case("llama3_8b", _GQA, "pp=2,tp=2", _LLAMA, stages="model.layers.1")
 
 
 # A module that fails on the second rank, on a device.
@@ -118,6 +123,7 @@ def main(folder: Path) -> None:
     """Run everything, and write ``found.json`` into a folder."""
     import torch
     import torch.distributed.fsdp
+    import torch.distributed.pipelining
     import torch.distributed.tensor  # once for all ranks
 
     import fwdscope.commands.bench.ranks  # noqa: F401
@@ -137,9 +143,11 @@ def main(folder: Path) -> None:
     quick = ["--repeats", "3", "--device", "cpu"]
     net = ["bench", "mlp_blocks", "--mesh", "tp=2", "--shard", "net.yaml", *quick]
     (folder / "net.yaml").write_text(f"shard:{_MLP}")
+    shown = ["--device", "cpu", "--set", "B=64", "-o", "inspect.json"]
     ended = {
         "breaks": _start(folder, "breaks", 2, lambda _: _run_command(command)),
         "disagree": _start(folder, "disagree", 2, lambda rank: _run_command([*net, "--set", f"B={4 + rank}"])),
+        "inspect": _start(folder, "inspect", 2, lambda _: _run_command(["inspect", *net[1:6], *shown])),
         "bench": _start(folder, "bench", 2, lambda _: _run_command([*net, "--set", "B=4", "-o", "bench.json"])),
     }
     found = []
@@ -213,7 +221,8 @@ def _subject(case: Case) -> tuple[Any, Any, Any]:
 
     sets = [f"{name}={value}" for name, value in case.sets.items()]
     fsdp = f'\n  fsdp: ["{case.fsdp}"]' if case.fsdp else ""
-    plan = read_plan(Source("plan.yaml", f"shard:{case.shard}{fsdp}\n"))
+    stages = f"\n  stages: [{case.stages}]" if case.stages else ""
+    plan = read_plan(Source("plan.yaml", f"shard:{case.shard}{fsdp}{stages}\n"))
     return (
         inspection.make_subject(target_of(case.spec, sets, None, "float32", False, None, None)),
         Mesh.parse(case.mesh),
@@ -242,6 +251,7 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
     from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, whole
     from fwdscope.ops.nested import tensors
 
+    torch.manual_seed(0)
     with subject.placed(torch.device("cpu"), 0, {}, True) as call, sdpa_kernel(SDPBackend.MATH):
         module, args, kwargs = call
         graph = partial(_straight, subject, call)
@@ -277,7 +287,9 @@ def _predict(subject: Any, mesh: Any, plan: Any) -> dict[str, Any]:
     found = with_mesh(subject, subject.report(), mesh, plan).mesh
     assert found is not None
     traffic = [list(vars(one).values()) for one in traffic_of(found.collectives)]
-    return {"params": found.rank.params, "macs": found.rank.macs, "traffic": traffic}
+    # Of a pipeline the figures are those of the heaviest stage, whose ranks follow one another.
+    first = found.stage * (found.ranks // max(1, len(found.stages)))
+    return {"first": first, "params": found.rank.params, "macs": found.rank.macs, "traffic": traffic}
 
 
 def _predict_backward(subject: Any, mesh: Any, plan: Any) -> list[Any]:
