@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 pytest.importorskip("pygls")
 NVIM = shutil.which("nvim")
@@ -29,7 +31,10 @@ layers:
 def test_neovim_shows_problems_hints_and_pages_and_applies_fixes(tmp_path: Path) -> None:
     file, seen = tmp_path / "net.yaml", tmp_path / "seen.json"
     file.write_text(SPEC)
-    environment = {**os.environ, "SPEC": str(file), "SEEN": str(seen), "PYTHON": sys.executable, "HOME": str(tmp_path)}
+    (init,) = re.findall(r"```lua\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert '{ "fwdscope", "lsp" }' in init
+    init = init.replace('"fwdscope", "lsp"', f'"{sys.executable}", "-m", "fwdscope", "lsp"')
+    environment = {**os.environ, "SPEC": str(file), "SEEN": str(seen), "INIT": init, "HOME": str(tmp_path)}
     environment |= {f"XDG_{one}_HOME": str(tmp_path / one) for one in ("CONFIG", "DATA", "STATE", "CACHE")}
     script = Path(__file__).with_name("neovim.lua")
     command = [NVIM or "nvim", "--clean", "--headless", "-c", f"luafile {script}"]
