@@ -106,21 +106,27 @@ def _item(
 def folding(document: Document) -> list[TextRange]:
     """Return what can be folded: a line with a key and the deeper lines below it, and comments of several lines."""
     lines, found = document.lines, []
-    open_at: list[tuple[int, int]] = []
-    last = 0
-    for number, line in enumerate(lines):
-        if not line.strip():
+    # Lines that others may be below, with their depths; the last line that is no comment; where a comment begins.
+    above: list[tuple[int, int]] = []
+    last, comment = 0, -1
+    for number, line in enumerate([*lines, "."]):  # the dot ends all
+        text = line.lstrip(" ")
+        if text.startswith("#"):
+            comment = number if comment < 0 else comment
             continue
-        indent = len(line) - len(line.lstrip(" "))
+        if 0 <= comment < number - 1:
+            found.append(_whole(lines, comment, number - 1))
+        comment = -1
+        if not text.strip():
+            continue
         # The items of a list may stand below the key itself.
-        depth = 2 * indent + line.lstrip().startswith("- ")
-        while open_at and open_at[-1][0] >= depth:
-            _, first = open_at.pop()
+        depth = 2 * (len(line) - len(text)) + text.startswith("- ")
+        while above and above[-1][0] >= depth:
+            _, first = above.pop()
             if last > first:
                 found.append(_whole(lines, first, last))
-        open_at.append((depth, number))
+        above.append((depth, number))
         last = number
-    found += [_whole(lines, first, last) for _, first in open_at if last > first]
     return sorted(found)
 
 

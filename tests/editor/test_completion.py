@@ -270,6 +270,12 @@ def test_the_outline_and_the_foldings() -> None:
     assert lines == [(1, 2), (3, 6), (4, 6), (7, 14), (8, 9), (11, 13), (12, 13), (15, 16)]
 
 
+def test_comments_are_folded_and_break_no_folding() -> None:
+    text = "# one\n# two\nlayers:\n- ReLU\n# between\n- if: x\n  then:\n  - ReLU\n\nexpect: {}\n"
+    lines = [(one.start.line, one.end.line) for one in folding(Document(text))]
+    assert lines == [(0, 1), (2, 7), (5, 7), (6, 7)]
+
+
 def test_a_file_that_breaks_off_still_has_an_outline_and_names() -> None:
     document = Document(SPEC.replace("LINE", "{fc"))
     assert document.parsed[0] is None
