@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fwdscope.device.local import DeviceError, LocalDevice, find, preferred
 from fwdscope.report import Peaks, Report
 from fwdscope.run.duration import Work, estimate_run, measure_speeds
@@ -23,21 +25,23 @@ def find_device(text: str | None) -> LocalDevice:
         raise RunError(f"--device {text}: {error}") from None
 
 
-def choose_device(settings: RunSettings, report: Report, root: Node) -> tuple[LocalDevice | None, str]:
+def choose_device(
+    settings: RunSettings, report: Report, root: Node, here: Callable[[], LocalDevice] = preferred
+) -> tuple[LocalDevice | None, str]:
     """The device to run on; None, with the reason, if a run that was not asked for is too expensive.
 
     Giving a device, weights or an output to show asks for a run. ``root`` has the operators of the forward.
     """
     if settings.device is not None or settings.weights is not None or settings.show is not None:
         return find_device(settings.device), ""
-    device, totals = preferred(), report.totals
+    device, totals = here(), report.totals
     memory = totals.peak_memory or totals.param_bytes + totals.buffer_bytes
-    room = _ROOM[device.kind] * memory + _ROOM_BYTES
-    if device.free is not None and memory + room > device.free:
-        return None, (
-            f"not run: it needs {byte_size(memory)} and some room, and {device.device} has {byte_size(device.free)} "
-            f"free; --device {device.kind} runs it if it fits"
-        )
+    if device.free is not None and memory + _ROOM[device.kind] * memory + _ROOM_BYTES > device.free:
+        more = f", more than {device.device} has free; --device {device.kind} shows both"
+        if memory <= device.free:
+            has = f"{device.device} has {byte_size(device.free)} free"
+            more = f" and some room, and {has}; --device {device.kind} runs it if it fits"
+        return None, f"not run: it needs {byte_size(memory)}{more}"
     work = Work.of(root)
     seconds = estimate_run(work, totals, _SLOW, device.kind, settings)
     if seconds > RUN_BUDGET / 2:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdscope.device.local import LocalDevice
+from fwdscope.run.choose import choose_device
 from fwdscope.run.memory_guard import Needed, check_memory, needed, reserved
 from fwdscope.run.statistics import _CPU_SLICE, Collector, scratch_bytes
 from fwdscope.run.subject import ModuleSubject
-from fwdscope.settings import RunError
+from fwdscope.settings import RunError, RunSettings
 from fwdscope.trace.memory import Memory
 
 MIB = 2**20
@@ -132,3 +133,20 @@ def test_the_largest_batch_leaves_room_for_what_is_not_counted() -> None:
     # Of 300 MiB 184 are left, and an item takes 32.75: 5 fit.
     with pytest.raises(RunError, match="the largest batch that fits is 5, not 8"):
         check_memory(need, subject, report, replace(GPU, free=300 * MIB), 8)
+
+
+@pytest.mark.parametrize(
+    ("free", "note"),
+    [
+        # 65.5 MiB are counted; a fifth of that and 128 MiB more are left free where no device is asked for.
+        (210 * MIB, ""),
+        (190 * MIB, "not run: it needs 65.5 MiB and some room, and cuda:0 has 190 MiB free; --device cuda runs it"),
+        (60 * MIB, "not run: it needs 65.5 MiB, more than cuda:0 has free; --device cuda shows both"),
+    ],
+)
+def test_a_run_that_was_not_asked_for_leaves_room(free: int, note: str) -> None:
+    subject = subject_of()
+    settings = RunSettings(device=None, stats=False, latency=False)
+    device, found = choose_device(settings, subject.report(), subject.trace.root, lambda: replace(GPU, free=free))
+    assert found.startswith(note)
+    assert (device is None) == bool(note)
