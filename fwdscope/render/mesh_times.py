@@ -48,7 +48,7 @@ def _in_words(report: Report, one: MeshEstimate, width: int) -> Iterator[Line]:
         yield ((text[: len(answer)], "bold"), (text[len(answer) :], ""))
         yield from more
         parts = [f"computes {units.seconds(one.compute_seconds or 0.0)}"]
-        parts += [f"waits for collectives {units.seconds(one.exposed_seconds)}"] * bool(one.collectives)
+        parts += [f"waits for collectives {units.seconds(one.exposed_seconds)}"] * bool(one.exposed_seconds)
         parts += [f"for other stages {units.seconds(one.bubble_seconds)}"] * bool(one.bubble_seconds)
         yield from paragraph(f"a rank {', '.join(parts)}: {bound_in_words(one)}", width, "", "  ", "    ")
     yield from paragraph(fit_in_words(one), width, "red" if one.fits is False else "", "  ", "    ")
@@ -131,5 +131,5 @@ def _collectives(one: MeshEstimate) -> list[Column]:
         Column("link", tuple(Cell(printable(cost.link)) for cost in found), drop=1),
         Column("by", tuple(Cell(cost.algorithm) for cost in found), drop=2),
         Column("take", tuple(map(Cell, times[::2])), right=True),
-        Column("waited for", tuple(map(Cell, times[1::2])), right=True),
+        Column("waited for", tuple(Cell(time or "0") for time in times[1::2]), right=True),
     ]

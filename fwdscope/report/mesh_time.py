@@ -31,14 +31,17 @@ def mesh_estimate(report: Report, mesh: MeshReport, cluster: Cluster, peaks: Pea
     rank = rank_report(report, mesh)
     found = estimate(rank, peaks)
     work = with_eager(rank, peaks)
-    waits = {direction: _waits(work, mesh, timed, direction) for direction in DIRECTIONS}
+    # Of a pipeline the slowest stage, whose work is a part of that of all rows.
+    flops = [one.flops for one in mesh.stages]
+    part = max(flops) / sum(flops) if sum(flops) else 1.0
+    waits = {direction: _waits(work, mesh, timed, direction, part) for direction in DIRECTIONS}
     costs = tuple(_costs(timed, waits))
-    all_exposed, slack = sum(one.exposed for one in costs), launch_slack(rank, peaks)
+    all_exposed, slack = sum(one.exposed for one in costs), part * launch_slack(rank, peaks)
     exposed, turns = max(0.0, all_exposed - slack), _turns(report)
     if slack and all_exposed:
         costs = tuple(replace(one, exposed=one.exposed * exposed / all_exposed) for one in costs)
     stages = next((one.size for one in mesh.dimensions if one.name == "pp"), 1)
-    compute = found.eager_seconds
+    compute = None if found.eager_seconds is None else part * found.eager_seconds
     bubble = (stages - 1) / turns * ((compute or 0.0) + exposed)
     seconds = None if compute is None else compute + exposed + bubble
     many = items(report)
@@ -48,8 +51,9 @@ def mesh_estimate(report: Report, mesh: MeshReport, cluster: Cluster, peaks: Pea
     needed = mesh.rank.peak_memory
     return MeshEstimate(
         cluster, peaks.dtype,
-        None if found.seconds is None else max([found.seconds, *by_link.values()]),
-        seconds, compute, exposed, bubble, _bound(rank, peaks, found.compute_seconds, compute, bubble, costs),
+        None if found.seconds is None else max([part * found.seconds, *by_link.values()]),
+        seconds, compute, exposed, bubble,
+        _bound(rank, peaks, part * (found.compute_seconds or 0.0), compute, bubble, costs),
         many[0] * mesh.batches / seconds if many and seconds else None,
         needed, peaks.memory, needed <= peaks.memory if peaks.memory is not None else None, costs,
     )  # fmt: skip
@@ -113,12 +117,16 @@ def _of_rank(row: LayerRow) -> LayerRow:
 
 
 def _waits(
-    work: Report, mesh: MeshReport, timed: Sequence[tuple[Collective, CollectiveTime]], direction: Direction
+    work: Report,
+    mesh: MeshReport,
+    timed: Sequence[tuple[Collective, CollectiveTime]],
+    direction: Direction,
+    part: float,
 ) -> float:
     """The seconds of all micro-batches for which collectives of blocks are waited for, in one direction."""
     turns = _turns(work)
     eager = {path: one / turns for path, one in _eager(work, direction)}
-    whole = eager.pop("")
+    whole = part * eager.pop("")
     inside = sum(one.times * time.seconds for one, time in timed if _is(one, direction, hiding=False)) / turns
     slower = 1 + inside / whole if whole else 1.0
     of_blocks = [(one, time) for one, time in timed if _is(one, direction, hiding=True)]

@@ -8,7 +8,7 @@ import pytest
 
 from fwdscope.report import Environment, LayerRow, Peaks, Report, TensorInfo, Totals
 from fwdscope.report.cluster import Cluster, Interconnect
-from fwdscope.report.mesh import Collective, MeshDimension, MeshReport, RankFigures, RowShare
+from fwdscope.report.mesh import Collective, MeshDimension, MeshReport, RankFigures, RowShare, Stage
 from fwdscope.report.mesh_time import mesh_estimate, waited
 
 # 1 TFLOP/s and 1 TB/s, all of it reached; a link of 1 GB/s without latency.
@@ -117,6 +117,15 @@ def test_stages_idle_while_the_first_micro_batch_comes() -> None:
     found = _estimate(_report(dimension="pp"))
     assert found.bubble_seconds == pytest.approx(2.0)
     assert (found.seconds, found.rate) == (pytest.approx(4.0), pytest.approx(1000.0))
+
+
+def test_the_slowest_stage_bounds_a_pipeline() -> None:
+    # Of 2 s of work in all rows, a stage has 3/4, and both wait for the first micro-batch: 1.5 · 2.
+    report = _report(dimension="pp")
+    assert report.mesh is not None
+    stages = tuple(Stage(f"h.{i}", 0, 0, 0, flops, 0, 0) for i, flops in enumerate((10**12, 3 * 10**12)))
+    found = mesh_estimate(report, replace(report.mesh, stages=stages), _CLUSTER, _PEAKS)
+    assert (found.compute_seconds, found.bubble_seconds) == (pytest.approx(1.5), pytest.approx(1.5))
 
 
 def test_no_time_without_a_peak() -> None:
