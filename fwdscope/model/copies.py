@@ -76,15 +76,11 @@ class Copies:
         module = self.series._modules.get(str(number))
         if not self.active or module is None or not isinstance(x, Tensor) or not isinstance(value, Tensor):
             return value
-        unchanged = before == _state(self.blueprint) and _signature(x) == _signature(value)
-        # The result has to fill a storage that no input shares.
-        storage = value.untyped_storage()
-        shared = any(storage_id(storage) == storage_id(one.untyped_storage()) for one in (x, *self.others))
-        own = not shared and storage.nbytes() == value.numel() * value.element_size()
-        if not unchanged or not own or not _is_repeatable(template):
+        unchanged = before == _state(self.blueprint) and signature(x) == signature(value)
+        if not unchanged or not is_own_result(value, [x, *self.others]) or not is_repeatable(template):
             return value
         if self.observer is None or self.observer.is_repeatable(x, self.others, value):
-            self.source = _Source(template, module, _signature(x))
+            self.source = _Source(template, module, signature(x))
             self._check_number(number, self.source)
         return value
 
@@ -98,7 +94,7 @@ class Copies:
     def _repeat(self, number: int, template: Template, x: Any) -> Tensor | None:
         """Return what a copy of the last layer gives, its modules made if there are none; None if it has to run."""
         source = self.source
-        if source is None or source.template is not template or source.signature != _signature(x):
+        if source is None or source.template is not template or source.signature != signature(x):
             return None
         made = self.series._modules.get(str(number))
         modules = self._duplicate(source) if made is None else _match(source.module, made)
@@ -107,7 +103,7 @@ class Copies:
         if made is None:
             self._register(source, str(number), modules)
         with without_dispatch(), without_functions():
-            result = _like(x)
+            result = like(*_look(x))
         if self.observer:
             result = self.observer.repeat(x, result, modules)
         return result
@@ -121,10 +117,7 @@ class Copies:
                 self.blueprint.builder.is_unlike = True  # a later run may repeat it
             return None
         modules = duplicated(originals)
-        for old, new in modules.items():
-            if isinstance(old, Scope) and isinstance(new, Scope):
-                new.sites = {key: (modules[made], template) for key, (made, template) in old.sites.items()}
-                new.named = {name: modules[made] for name, made in old.named.items()}
+        _follow_sites(modules)
         return modules
 
     def _register(self, source: _Source, name: str, modules: Modules) -> None:
@@ -135,15 +128,53 @@ class Copies:
         self.series._modules[name] = copy = modules[source.module]
         if blueprint.builder is not None:
             blueprint.builder.add_weights(chain(copy.parameters(), copy.buffers()))
-        for old, new in modules.items():
-            entry = blueprint.layers.get(old)
-            if entry is not None:
-                blueprint.layers[new] = entry._replace(path=after + entry.path.removeprefix(before))
+        _enter(blueprint, modules, before, after)
 
 
-def _signature(x: Tensor) -> tuple[Any, ...]:
+def _follow_sites(modules: Modules) -> None:
+    """Let the lines of duplicates call the duplicates of their layers."""
+    for old, new in modules.items():
+        if isinstance(old, Scope) and isinstance(new, Scope):
+            new.sites = {key: (modules[made], template) for key, (made, template) in old.sites.items()}
+            new.named = {name: modules[made] for name, made in old.named.items()}
+
+
+def _enter(blueprint: Blueprint, modules: Modules, before: str, after: str) -> None:
+    """Enter duplicates in the blueprint, as their originals are."""
+    for old, new in modules.items():
+        entry = blueprint.layers.get(old)
+        if entry is not None:
+            blueprint.layers[new] = entry._replace(path=after + entry.path.removeprefix(before))
+
+
+def adopt(scope: Scope, source: Scope) -> dict[nn.Module, nn.Module]:
+    """Give a block without layers duplicates of those of an equal one; all modules by their originals."""
+    blueprint, modules = scope.blueprint, duplicated(list(source.modules()))
+    if len(blueprint.layers) + len(modules) > limit("layers"):
+        raise ArithmeticProblem(f"more than {limit('layers'):,} layers", at_most("layers"), "limit")
+    spend(COPY * len(modules))
+    twin, entry = modules[source], blueprint.layers.get(scope)
+    names = ("_modules", "_parameters", "_buffers", "numbers", "loops")
+    vars(scope).update({name: vars(twin)[name] for name in names})
+    modules[source] = scope
+    _follow_sites(modules)
+    _enter(blueprint, modules, blueprint.path(source), blueprint.path(scope))
+    if entry is not None:
+        blueprint.layers[scope] = entry
+    return modules
+
+
+def signature(x: Tensor) -> tuple[Any, ...]:
+    """How a tensor looks."""
     with without_functions():  # each look at a tensor would go through the modes
         return type(x), x.shape, x.stride(), x.dtype, x.storage_offset(), x.requires_grad, x.is_meta
+
+
+def is_own_result(value: Tensor, inputs: Iterable[Tensor]) -> bool:
+    """Whether a result fills a storage that no input shares."""
+    storage = value.untyped_storage()
+    shared = any(storage_id(storage) == storage_id(one.untyped_storage()) for one in inputs)
+    return not shared and storage.nbytes() == value.numel() * value.element_size()
 
 
 def _state(blueprint: Blueprint) -> tuple[int, int]:
@@ -154,19 +185,19 @@ def _state(blueprint: Blueprint) -> tuple[int, int]:
 # --- what may be copied ----------------------------------------------------------------------------------------------
 
 
-def _is_repeatable(value: Any) -> bool:
+def is_repeatable(value: Any) -> bool:
     """Whether a template, or the value of a setting, has no shared layer, no class of the user and no tensor in it."""
     match value:
         case LayerTemplate(layer=layer):
-            return _is_repeatable(layer)
+            return is_repeatable(layer)
         case Layer():
-            return all(map(_is_repeatable, vars(value).values()))
+            return all(map(is_repeatable, vars(value).values()))
         case BlockTemplate(settings=settings):
-            return all(_is_repeatable(item) for _, item in settings)
+            return all(is_repeatable(item) for _, item in settings)
         case SeriesTemplate(items=items):
-            return all(map(_is_repeatable, items))
+            return all(map(is_repeatable, items))
         case tuple():
-            return all(map(_is_repeatable, value))
+            return all(map(is_repeatable, value))
     return isinstance(value, (*_PLAIN, torch.dtype))
 
 
@@ -207,7 +238,7 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
                 for name, tensor in group.items():
                     if tensor is not None:
                         if id(tensor) not in tensors:
-                            tensors[id(tensor)] = _like(tensor)
+                            tensors[id(tensor)] = like(*_look(tensor))
                             if type(tensor) is nn.Parameter:
                                 # As in torch's lazy modules; nn.Parameter(…) would make a second tensor.
                                 tensors[id(tensor)].__class__ = nn.Parameter
@@ -216,8 +247,13 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
     return modules
 
 
-def _like(x: Tensor) -> Tensor:
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+def _look(x: Tensor) -> tuple[Any, ...]:
+    return x.shape, x.stride(), x.dtype, x.device
+
+
+def like(shape: Any, stride: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An empty tensor."""
+    return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 
 def may_be_duplicated(module: nn.Module) -> bool:
@@ -227,7 +263,7 @@ def may_be_duplicated(module: nn.Module) -> bool:
         if any(type(t) not in (Tensor, nn.Parameter) or t.__dict__ or not t.is_meta for t in tensors):
             return False
     if isinstance(module, Scope):
-        return all(_is_repeatable(template) for _, template in module.sites.values())
+        return all(is_repeatable(template) for _, template in module.sites.values())
     known = type(module).__module__.startswith(("torch.nn.", "fwdscope."))
     return known and all(map(_may_be_shared, module.__dict__.items()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -135,6 +135,9 @@ class BuildObserver(CopyObserver, Protocol):
 
     def add_weights(self, weights: Iterable[Tensor]) -> None:
         """Weights were made."""
+
+    def run_block(self, scope: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], call: Callable[[], Any]) -> Any:
+        """What a block gives: by ``call``, or as an equal one gave it."""
 
     def as_weight(self, made: Tensor) -> Tensor:
         """A Parameter or Buffer of the file, from what its expression gives."""

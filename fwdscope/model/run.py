@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -46,7 +47,12 @@ def run_scope(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str,
         return BodyRun(scope, {}).run(inputs, keywords)
     if scope.span not in blueprint.last_uses:
         blueprint.last_uses[scope.span] = last_uses(scope.lines)
-    return BodyRun(scope, blueprint.last_uses[scope.span]).run(inputs, keywords)
+    run = partial(BodyRun(scope, blueprint.last_uses[scope.span]).run, inputs, keywords)
+    if blueprint.builder is None:
+        return run()
+    value = blueprint.builder.run_block(scope, inputs, keywords, run)
+    blueprint.input_origins = ()
+    return value
 
 
 class BodyRun:

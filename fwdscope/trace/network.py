@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -24,6 +24,7 @@ from fwdscope.ops.dispatch import OpRecord
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.receptive.windows import Axis
 from fwdscope.trace.record import Recorder, Trace, hook, recording
+from fwdscope.trace.replay import Replays
 
 
 def trace(
@@ -57,6 +58,8 @@ class BuildRecorder(Recorder):
     def __init__(self, loops: frozenset[Span], repeats: bool = True, only_figures: bool = False) -> None:
         super().__init__(repeats)
         self.only_figures = only_figures
+        # Where all operators are counted and none is followed, equal blocks run once.
+        self.replays = Replays(self) if only_figures and repeats else None
         self.is_unlike = self.is_paused = False
         self.loops, self.split = loops, set[Span]()
         self.blueprint: Blueprint | None = None
@@ -85,6 +88,10 @@ class BuildRecorder(Recorder):
         yield
         for handle in handles:
             handle.remove()
+
+    def run_block(self, scope: Body, inputs: tuple[Any, ...], keywords: dict[str, Any], call: Callable[[], Any]) -> Any:
+        """What a block gives: by ``call``, or as an equal one gave it."""
+        return call() if self.replays is None else self.replays.run(scope, inputs, keywords, call)
 
     def as_weight(self, made: Tensor) -> Tensor:
         """A weight of a storage of its own, as if an earlier run had made it; one of another weight's is tied."""

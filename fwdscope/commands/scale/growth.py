@@ -512,11 +512,7 @@ def grow(
                 figures[name] = replace(_figure(name, narrower, others), broken=one.broken, off=one.off, fixed=kept)
     if figures["active_params"].formula == figures["params"].formula:
         del figures["active_params"]
-    if (
-        probe.takes_tokens
-        and training is None
-        and (cache := _cache(target, base, found, on_progress, keep)) is not None
-    ):
+    if probe.takes_tokens and training is None and (cache := _cache(target, search, found, keep)) is not None:
         figures["kv_cache"] = cache
     ordered = {name: figures[name] for name in FIGURES if name in figures}
     bounds = {key: narrow for key in formulas if (narrow := _bounds(found.ranges, key))}
@@ -666,20 +662,15 @@ def _is_within(point: Mapping[str, int], ranges: Sequence[VarRange]) -> bool:
     )
 
 
-def _cache(
-    target: Target,
-    base: Mapping[str, int],
-    found: Found,
-    on_progress: Callable[[str], None],
-    keep: Sequence[KeptRatio],
-) -> ScaledFigure | None:
+def _cache(target: Target, main: Interpolation, found: Found, keep: Sequence[KeptRatio]) -> ScaledFigure | None:
     """The bytes that one earlier position keeps; None of a network that keeps nothing."""
+    base = main.base
     if target.past or target.is_module:
         return None
     probe = Probe(target._replace(past=1), only="kv_cache", keep=keep)
     if not (probe(base) or {}).get("kv_cache"):
         return None
-    search = Interpolation(probe, base, ["kv_cache"], 2, on_progress)
+    search = Interpolation(probe, base, ["kv_cache"], 2, main.on_progress, dear=main.dear)
     figure = _figure("kv_cache", search, search.find(found.ranges))
     rest = {name: value for name, value in base.items() if name not in figure.broken}
     if figure.formula is not None or not rest:

@@ -114,6 +114,7 @@ class Interpolation:
         on_progress: Callable[[str], None] = lambda _: None,
         sizes: Iterable[int] = (),
         thresholds: Iterable[int] = (),
+        dear: Iterable[str] = (),
     ) -> None:
         self.sample, self.base, self.primary, self.on_progress = sample, dict(base), tuple(primary), on_progress
         self.names = tuple(base)
@@ -131,7 +132,7 @@ class Interpolation:
         # How the others are set while one is probed.
         self.anchor = dict(base)
         # Vars whose size makes an evaluation dear.
-        self.dear: set[str] = set()
+        self.dear: set[str] = {*dear}
 
     def at(self, point: Mapping[str, int]) -> Figures | None:
         """The figures at a point, evaluated once."""

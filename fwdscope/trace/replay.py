@@ -1,0 +1,142 @@
+"""Equal calls of blocks, wherever they stand: for figures alone one runs, and others take its nodes with new weights.
+
+As for copies of a stack (:mod:`fwdscope.model.copies`), on meta a block does the same to all inputs of the same shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+from fwdscope.model.copies import adopt, is_own_result, is_repeatable, like, may_be_duplicated, signature
+from fwdscope.model.modules import Body
+from fwdscope.torch_private import without_dispatch, without_functions
+from fwdscope.trace.record import Node, OwnWork, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+class _Call(NamedTuple):
+    """A call that ran: its block and node, its result, what was alive during its operators, and how far that rose."""
+
+    scope: Body
+    node: Node
+    result: tuple[Any, ...]
+    lives: list[tuple[Node, Node, str, int]]
+    rise: int
+
+
+class Replays:
+    """The calls of blocks in one run; those without a result of their own run each."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.known: dict[Hashable, _Call] = {}
+
+    def run(self, scope: Body, inputs: tuple[Any, ...], keywords: dict[str, Any], call: Callable[[], Any]) -> Any:
+        """What a block gives that has no layers yet, as an equal call gave it or from its own run."""
+        key, recorder = _key(scope, inputs, keywords), self.recorder
+        node = recorder.stack[-1]
+        if key is None or not isinstance(node, Node) or node.module is not scope:
+            return call()
+        if (known := self.known.get(key)) is not None:
+            return self._repeat(known, scope, node)
+        first = len(recorder.lives)
+        value = call()
+        given = [one for one in (*inputs, *keywords.values()) if isinstance(one, Tensor)]
+        memory = recorder.memory
+        if isinstance(value, Tensor) and is_own_result(value, given):
+            leaves = memory.live - node.live == value.untyped_storage().nbytes()
+            if leaves and all(map(may_be_duplicated, scope.modules())):
+                rise = max(memory.peak, node.live) - node.live
+                self.known[key] = _Call(scope, node, _look(value), recorder.lives[first:], rise)
+        return value
+
+    def _repeat(self, known: _Call, scope: Body, node: Node) -> Tensor:
+        recorder, memory = self.recorder, self.recorder.memory
+        modules = adopt(scope, known.scope)
+        with without_functions():
+            recorder.add_weights(chain(scope.parameters(), scope.buffers()))
+            for old, new in modules.items():
+                if old in recorder.calls and new is not scope:
+                    recorder.calls[new] = recorder.calls[old]
+        clones = _Clones(known.node, node, modules)
+        node.children = [clones.of(child) for child in known.node.children]
+        node.ops, node.rounds = known.node.ops, known.node.rounds
+        more = memory.live - known.node.live
+        recorder.lives += [(clones.of(one), clones.of(two), name, live + more) for one, two, name, live in known.lives]
+        memory.peak = max(memory.peak, memory.live + known.rise)
+        with without_dispatch(), without_functions():
+            result = like(*known.result)
+        memory.add(result)
+        recorder.tensors[id(result)] = recorder.mark(result), node
+        return result
+
+
+class _Clones:
+    """Nodes as those inside another, with modules and weights of their own."""
+
+    def __init__(self, source: Node, node: Node, modules: Mapping[nn.Module, nn.Module]) -> None:
+        self.before, self.after, self.modules = source.path, node.path, modules
+        self.made: dict[Node, Node] = {source: node}
+        self.tensors: dict[int, Tensor] = {}
+        for old, new in modules.items():
+            for mine, theirs in ((old._parameters, new._parameters), (old._buffers, new._buffers)):
+                for name, tensor in mine.items():
+                    if tensor is not None and (twin := theirs[name]) is not None:
+                        self.tensors[id(tensor)] = twin
+
+    def of(self, node: Node) -> Node:
+        """The clone of a node, made once."""
+        if (made := self.made.get(node)) is not None:
+            return made
+        made = self.made[node] = object.__new__(type(node))
+        vars(made).update(vars(node))
+        made.path = f"{self.after}{node.path.removeprefix(self.before)}".removeprefix(".")
+        if node.module is not None:
+            made.module = self.modules.get(node.module, node.module)
+        if node.tensor is not None:
+            made.tensor = self.tensors.get(id(node.tensor), node.tensor)
+        if node.copies is not None:
+            made.copies = [self.modules.get(one, one) for one in node.copies]
+        if isinstance(node, OwnWork) and isinstance(made, OwnWork):
+            made.weights = [(name, self.tensors.get(id(one), one)) for name, one in node.weights]
+        made.children = [self.of(child) for child in node.children]
+        if node.rounds is not None:
+            made.rounds = [[self.of(child) for child in turn] for turn in node.rounds]
+        return made
+
+
+def _key(scope: Body, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> Hashable | None:
+    """All that decides what a block does; None where that cannot be told."""
+    template = scope.template
+    if template is None or scope._modules or scope._parameters or scope._buffers or not is_repeatable(template):
+        return None
+    found: list[Any] = [id(template.block), template.settings, tuple(keywords)]
+    first: dict[int, int] = {}
+    for place, value in enumerate((*inputs, *keywords.values())):
+        if isinstance(value, Tensor):
+            if not value.is_meta:
+                return None
+            found += signature(value), first.setdefault(id(value), place)
+        elif isinstance(value, _PLAIN):
+            found += type(value), value
+        else:
+            return None
+    key = tuple(found)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _look(x: Tensor) -> tuple[Any, ...]:
+    with without_functions():
+        return x.shape, x.stride(), x.dtype, x.device
