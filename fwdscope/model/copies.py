@@ -147,20 +147,21 @@ def _enter(blueprint: Blueprint, modules: Modules, before: str, after: str) -> N
             blueprint.layers[new] = entry._replace(path=after + entry.path.removeprefix(before))
 
 
-def adopt(scope: Scope, source: Scope) -> dict[nn.Module, nn.Module]:
-    """Give a block without layers duplicates of those of an equal one; all modules by their originals."""
-    blueprint, modules = scope.blueprint, duplicated(list(source.modules()))
+def adopt(blueprint: Blueprint, module: nn.Module, source: nn.Module) -> dict[nn.Module, nn.Module]:
+    """Give a block or layer that was just made duplicates of what an equal one has; all modules by their originals."""
+    modules = duplicated(list(source.modules()))
+    for inner in list(module.modules())[1:]:
+        blueprint.layers.pop(inner, None)
     if len(blueprint.layers) + len(modules) > limit("layers"):
         raise ArithmeticProblem(f"more than {limit('layers'):,} layers", at_most("layers"), "limit")
     spend(COPY * len(modules))
-    twin, entry = modules[source], blueprint.layers.get(scope)
-    names = ("_modules", "_parameters", "_buffers", "numbers", "loops")
-    vars(scope).update({name: vars(twin)[name] for name in names})
-    modules[source] = scope
+    twin, entry = modules[source], blueprint.layers[module]
+    names = ("_modules", "_parameters", "_buffers", *(("numbers", "loops") if isinstance(module, Scope) else ()))
+    vars(module).update({name: vars(twin)[name] for name in names})
+    modules[source] = module
     _follow_sites(modules)
-    _enter(blueprint, modules, blueprint.path(source), blueprint.path(scope))
-    if entry is not None:
-        blueprint.layers[scope] = entry
+    _enter(blueprint, modules, blueprint.path(source), entry.path)
+    blueprint.layers[module] = entry
     return modules
 
 

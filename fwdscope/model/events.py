@@ -136,8 +136,15 @@ class BuildObserver(CopyObserver, Protocol):
     def add_weights(self, weights: Iterable[Tensor]) -> None:
         """Weights were made."""
 
-    def run_block(self, scope: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], call: Callable[[], Any]) -> Any:
-        """What a block gives: by ``call``, or as an equal one gave it."""
+    def run_new(
+        self,
+        module: nn.Module,
+        template: Any,
+        inputs: tuple[Any, ...],
+        keywords: dict[str, Any],
+        call: Callable[[], Any],
+    ) -> Any:
+        """What a block or layer that was just made of a template gives: by ``call``, or as an equal one gave it."""
 
     def as_weight(self, made: Tensor) -> Tensor:
         """A Parameter or Buffer of the file, from what its expression gives."""

@@ -42,7 +42,7 @@ def call_layer(
     blueprint, here = scope.blueprint, here or scope
     if isinstance(template, Shared):
         scope, template, module, name = _place_of(template, scope)
-    layer = template.layer if isinstance(template, LayerTemplate) else None
+    layer, is_new = template.layer if isinstance(template, LayerTemplate) else None, module is None
     if blueprint.problems is not None or module is None:
         inputs = positional_inputs(layer, arguments, keywords) if layer is not None and keywords else arguments
         sizes: Mapping[str, Any] = {}
@@ -59,8 +59,7 @@ def call_layer(
     if observer:
         observer.begin(_step_start(here, span, template, module, name), (arguments, keywords))
     try:
-        with _around(blueprint, template, module):
-            value = module(*arguments, **keywords)
+        value = _call(blueprint, template, module, arguments, keywords, is_new)
     except (RuntimeError, NotImplementedError) as error:
         if layer is None or layer.data_decide is None or blueprint.device.type != "meta":
             raise
@@ -125,12 +124,27 @@ def _next_inputs(
     return (*value, *inputs[len(value) :]), {k: v for k, v in keywords.items() if k not in names[: len(value)]}
 
 
-def _around(blueprint: Blueprint, template: Template, module: nn.Module) -> contextlib.AbstractContextManager[Any]:
+def _call(
+    blueprint: Blueprint,
+    template: Template,
+    module: nn.Module,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    is_new: bool,
+) -> Any:
+    builder = blueprint.builder
     if isinstance(template, BlockTemplate):
-        return blueprint.nested_block()
-    if blueprint.builder and module._modules and not isinstance(module, Scope):
-        return blueprint.builder.hooked(module)
-    return contextlib.nullcontext()
+        with blueprint.nested_block():
+            return module(*arguments, **keywords)
+    if builder is None or not module._modules or isinstance(module, Scope):
+        return module(*arguments, **keywords)
+
+    def call() -> Any:
+        with builder.hooked(module):
+            return module(*arguments, **keywords)
+
+    is_of_torch = is_new and isinstance(template, LayerTemplate)
+    return builder.run_new(module, template, arguments, keywords, call) if is_of_torch else call()
 
 
 def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:

@@ -48,9 +48,9 @@ def run_scope(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str,
     if scope.span not in blueprint.last_uses:
         blueprint.last_uses[scope.span] = last_uses(scope.lines)
     run = partial(BodyRun(scope, blueprint.last_uses[scope.span]).run, inputs, keywords)
-    if blueprint.builder is None:
+    if blueprint.builder is None or scope.template is None or scope._modules:
         return run()
-    value = blueprint.builder.run_block(scope, inputs, keywords, run)
+    value = blueprint.builder.run_new(scope, scope.template, inputs, keywords, run)
     blueprint.input_origins = ()
     return value
 

@@ -89,9 +89,18 @@ class BuildRecorder(Recorder):
         for handle in handles:
             handle.remove()
 
-    def run_block(self, scope: Body, inputs: tuple[Any, ...], keywords: dict[str, Any], call: Callable[[], Any]) -> Any:
-        """What a block gives: by ``call``, or as an equal one gave it."""
-        return call() if self.replays is None else self.replays.run(scope, inputs, keywords, call)
+    def run_new(
+        self,
+        module: nn.Module,
+        template: Any,
+        inputs: tuple[Any, ...],
+        keywords: dict[str, Any],
+        call: Callable[[], Any],
+    ) -> Any:
+        """What a block or layer that was just made of a template gives: by ``call``, or as an equal one gave it."""
+        if self.replays is None or self.blueprint is None:
+            return call()
+        return self.replays.run(self.blueprint, module, template, (inputs, keywords), call)
 
     def as_weight(self, made: Tensor) -> Tensor:
         """A weight of a storage of its own, as if an earlier run had made it; one of another weight's is tied."""

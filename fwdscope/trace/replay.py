@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from fwdscope.model.copies import adopt, is_own_result, is_repeatable, like, may_be_duplicated, signature
-from fwdscope.model.modules import Body
+from fwdscope.model.templates import BlockTemplate, Template
 from fwdscope.torch_private import without_dispatch, without_functions
 from fwdscope.trace.record import Node, OwnWork, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from fwdscope.model.blueprint import Blueprint
+
 _PLAIN = (type(None), bool, int, float, str)
 
 
 class _Call(NamedTuple):
-    """A call that ran: its block and node, its result, what was alive during its operators, and how far that rose."""
+    """A call that ran: its module and node, its result, what was alive during its operators, and how far that rose."""
 
-    scope: Body
+    module: nn.Module
     node: Node
     result: tuple[Any, ...]
     lives: list[tuple[Node, Node, str, int]]
@@ -39,32 +41,39 @@ class Replays:
         self.recorder = recorder
         self.known: dict[Hashable, _Call] = {}
 
-    def run(self, scope: Body, inputs: tuple[Any, ...], keywords: dict[str, Any], call: Callable[[], Any]) -> Any:
-        """What a block gives that has no layers yet, as an equal call gave it or from its own run."""
-        key, recorder = _key(scope, inputs, keywords), self.recorder
+    def run(
+        self,
+        blueprint: Blueprint,
+        module: nn.Module,
+        template: Template,
+        given: tuple[tuple[Any, ...], dict[str, Any]],
+        call: Callable[[], Any],
+    ) -> Any:
+        """What a block or layer that was just made gives: from its own run, or as an equal one gave it."""
+        key, recorder = _key(module, template, *given), self.recorder
         node = recorder.stack[-1]
-        if key is None or not isinstance(node, Node) or node.module is not scope:
+        if key is None or not isinstance(node, Node) or node.module is not module:
             return call()
         if (known := self.known.get(key)) is not None:
-            return self._repeat(known, scope, node)
+            return self._repeat(known, blueprint, module, node)
         first = len(recorder.lives)
         value = call()
-        given = [one for one in (*inputs, *keywords.values()) if isinstance(one, Tensor)]
+        tensors = [one for one in (*given[0], *given[1].values()) if isinstance(one, Tensor)]
         memory = recorder.memory
-        if isinstance(value, Tensor) and is_own_result(value, given):
+        if isinstance(value, Tensor) and is_own_result(value, tensors):
             leaves = memory.live - node.live == value.untyped_storage().nbytes()
-            if leaves and all(map(may_be_duplicated, scope.modules())):
+            if leaves and all(map(may_be_duplicated, module.modules())):
                 rise = max(memory.peak, node.live) - node.live
-                self.known[key] = _Call(scope, node, _look(value), recorder.lives[first:], rise)
+                self.known[key] = _Call(module, node, _look(value), recorder.lives[first:], rise)
         return value
 
-    def _repeat(self, known: _Call, scope: Body, node: Node) -> Tensor:
+    def _repeat(self, known: _Call, blueprint: Blueprint, module: nn.Module, node: Node) -> Tensor:
         recorder, memory = self.recorder, self.recorder.memory
-        modules = adopt(scope, known.scope)
+        modules = adopt(blueprint, module, known.module)
         with without_functions():
-            recorder.add_weights(chain(scope.parameters(), scope.buffers()))
+            recorder.add_weights(chain(module.parameters(), module.buffers()))
             for old, new in modules.items():
-                if old in recorder.calls and new is not scope:
+                if old in recorder.calls and new is not module:
                     recorder.calls[new] = recorder.calls[old]
         clones = _Clones(known.node, node, modules)
         node.children = [clones.of(child) for child in known.node.children]
@@ -113,12 +122,16 @@ class _Clones:
         return made
 
 
-def _key(scope: Body, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> Hashable | None:
-    """All that decides what a block does; None where that cannot be told."""
-    template = scope.template
-    if template is None or scope._modules or scope._parameters or scope._buffers or not is_repeatable(template):
+def _key(
+    module: nn.Module, template: Template, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> Hashable | None:
+    """All that decides what a block or layer does; None where that cannot be told."""
+    if not is_repeatable(template):
         return None
-    found: list[Any] = [id(template.block), template.settings, tuple(keywords)]
+    found: list[Any] = [type(module), template]
+    if isinstance(template, BlockTemplate):  # a block of the file is one object
+        found = [id(template.block), template.settings]
+    found.append(tuple(keywords))
     first: dict[int, int] = {}
     for place, value in enumerate((*inputs, *keywords.values())):
         if isinstance(value, Tensor):

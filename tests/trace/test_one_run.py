@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from fwdscope.model.build import build
 from fwdscope.model.initialise import materialise
 from fwdscope.run.subject import totals_of
 from fwdscope.targets import Target
+from fwdscope.trace import network
 from fwdscope.trace.network import build_and_trace, trace
 from fwdscope.trace.record import Trace
+from fwdscope.trace.rows import figures
 
 
 def _seen(found: Trace) -> Any:
@@ -27,8 +30,7 @@ def _seen(found: Trace) -> Any:
         )
         for n in found.root.nodes()
     ]  # fmt: skip
-    lives = [(around.path, node.path, name, live) for around, node, name, live in found.lives]
-    return nodes, lives, found.unused, found.peak, found.fused, sorted(map(str, found.fields.values()))
+    return nodes, _lives(found), found.unused, found.peak, found.fused, sorted(map(str, found.fields.values()))
 
 
 # Experts in a layer of torch's kind; a list of layers that a loop calls, and blocks in one; Buffers in copies of a
@@ -36,15 +38,15 @@ def _seen(found: Trace) -> Any:
 @pytest.mark.parametrize("name", ["moe_small", "nerf", "yolov8n", "detr_resnet50", "t5_small", "simple_rnn"])
 def test_one_run_sees_what_two_do(name: str) -> None:
     checked = Target(name).load_spec()[0]
-    network = build(checked)
-    second = trace(network)
+    built = build(checked)
+    second = trace(built)
     found = build_and_trace(checked)
     assert found is not None
     once, first = found
     assert _seen(first) == _seen(second)
     examples = list(once.example.values())
-    assert totals_of(first, once, examples) == totals_of(second, network, examples)
-    assert list(once.state_dict()) == list(network.state_dict())
+    assert totals_of(first, once, examples) == totals_of(second, built, examples)
+    assert list(once.state_dict()) == list(built.state_dict())
 
 
 def _checked(text: str) -> Any:
@@ -85,3 +87,30 @@ def test_an_expectation_of_a_missing_layer_is_a_problem() -> None:
     text = "inputs: {x: 'randn(4, 8)'}\nlayers:\n  - fc = Linear(8)\nexpect:\n  layers:\n    fd: {params: 72}\n"
     with pytest.raises((SpecError, InputError), match="there is no layer fd"):
         build_and_trace(_checked(text))
+
+
+@pytest.mark.parametrize("name", ["moe_small", "t5_small", "detr_resnet50"])
+def test_equal_blocks_run_once_where_figures_alone_are_wanted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = Target(name).load_spec()[0]
+    whole = build_and_trace(checked)
+    ran = [0]
+
+    class Counting(network.BuildRecorder):
+        def op(self, record: Any, arguments: Any, result: Any) -> None:
+            ran[0] += not self.is_paused
+            super().op(record, arguments, result)
+
+    monkeypatch.setattr(network, "BuildRecorder", Counting)
+    brief = build_and_trace(checked, only_figures=True)
+    assert whole is not None
+    assert brief is not None
+    assert ran[0] < len(brief[1].lives)
+    for one, other in ((figures(whole[1]), figures(brief[1])), (_lives(whole[1]), _lives(brief[1]))):
+        assert one == other
+    totals = [totals_of(trace, module, list(module.example.values())) for module, trace in (whole, brief)]
+    assert replace(totals[0], fused=None) == totals[1]
+    assert list(whole[0].state_dict()) == list(brief[0].state_dict())
+
+
+def _lives(found: Trace) -> list[tuple[str, str, str, int]]:
+    return [(around.path, node.path, name, live) for around, node, name, live in found.lives]
