@@ -11,7 +11,7 @@ from fwdscope.render import ranks
 from fwdscope.render.estimates import SOURCES, byte_rate
 from fwdscope.render.lines import MAX_PROSE, Line, hanging, next_steps, pad, paragraph, write
 from fwdscope.render.rows import again, described
-from fwdscope.render.summary import arithmetic_of, kept, state_of
+from fwdscope.render.summary import apart, arithmetic_of, conditions, kept, state_of
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
 from fwdscope.report.generation import items, sequences
@@ -80,8 +80,7 @@ def facts_of(run: Run) -> list[str]:
     facts = [f"{run.device}{name}", f"{run.dtype}{how}"]
     facts += [units.plural(run.threads, "thread")] if run.threads else []
     facts += arithmetic_of(run)
-    facts += [f"compiled ({run.compile_mode})" if run.compile_mode else "compiled"] * run.compiled
-    facts += ["CUDA graph"] * run.is_graph + ["cold caches"] * run.is_cold + ["channels last"] * run.channels_last
+    facts += conditions(run) + ["channels last"] * run.channels_last
     weights = f"weights from {printable(run.weights)}" if run.weights else f"seed {run.seed}"
     return [*facts, "evaluation", weights]
 
@@ -142,34 +141,10 @@ def _device(report: Report, run: Run, width: int) -> Iterator[Line]:
 
 def _apart(run: Run, width: int) -> Iterator[Line]:
     """What options asked for besides the repeats."""
-    if run.compile_seconds:
-        yield from _labelled("compile", f"{units.seconds(run.compile_seconds)} for the first forward", width)
-    if (load := run.load) is not None:
-        latency = load.latency
-        times = [("p50", latency.median), ("p90", latency.p90), ("p99", latency.p99)]
-        text = "   ".join(f"{name} {units.seconds(seconds)}" for name, seconds in times)
-        how = f"{load.rate:,.6g}/s, queueing included" if load.rate else "one after the other"
-        how += f", {units.plural(load.concurrency, 'worker')}"
-        yield from _labelled("requests", f"{text}   {how}", width, "bold")
-        served = f"{units.exact(load.served)} served, {units.count(load.throughput)}/s"
-        busy = f"; the workers are busy {units.share(load.rate / load.capacity)} of the time" if load.rate else ""
-        kept = busy if load.is_kept else f"; the rate cannot be kept, at most {units.count(load.capacity)}/s"
-        yield from _labelled(
-            "", f"{served}, {units.seconds(load.service)} a forward{kept}", width, "dim" if load.is_kept else BAD
-        )
-    if (moved := run.transfers) is not None:
-        texts = [
-            f"{name} {units.byte_size(nbytes)} in {units.seconds(seconds)} ({byte_rate(nbytes / seconds)})"
-            for name, nbytes, seconds in (
-                ("inputs", moved.input_bytes, moved.input_seconds),
-                ("outputs", moved.output_bytes, moved.output_seconds),
-            )
-        ]
-        yield from _labelled("transfers", ", ".join(texts), width)
-    if (used := run.energy) is not None:
-        whole = {"NVML": "the whole GPU", "RAPL": "the whole processor"}[used.source]
-        text = f"{units.measure(used.joules, 'J')} a forward, {used.watts:.3g} W of {whole} ({used.source})"
-        yield from _labelled("energy", text, width)
+    for label, texts in apart(run).items():
+        for i, text in enumerate(texts):
+            style = BAD if "cannot be kept" in text else "dim" if i else "bold" if label == "requests" else ""
+            yield from _labelled("" if i else label, text, width, style)
 
 
 def _labelled(label: str, text: str, width: int, style: str = "") -> Iterator[Line]:

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from fwdscope import units
 from fwdscope.printable import printable
-from fwdscope.render.estimates import SOURCES
+from fwdscope.render.estimates import SOURCES, byte_rate
 from fwdscope.render.rows import (
     AGAIN,
     AT_LEAST,
@@ -197,7 +197,7 @@ def ran_on(report: Report) -> tuple[str, ...]:
         printable(run.device_name),
         units.plural(run.threads, "thread") if run.threads else "",
         ways.get(run.precision or "", ""),
-        "compiled" if run.compiled else "",
+        *conditions(run),
         "channels last" if run.channels_last else "",
         *arithmetic_of(run),
         run.mode,
@@ -206,6 +206,12 @@ def ran_on(report: Report) -> tuple[str, ...]:
         *(state_of(run.state) if run.state else ()),
     )
     return tuple(filter(None, facts))
+
+
+def conditions(run: Run) -> list[str]:
+    """Whether a forward was compiled and how, was a CUDA graph, and had cold caches."""
+    compiled = f"compiled ({run.compile_mode})" if run.compile_mode else "compiled"
+    return [compiled] * run.compiled + ["CUDA graph"] * run.is_graph + ["cold caches"] * run.is_cold
 
 
 def times(report: Report) -> tuple[str, ...]:
@@ -239,6 +245,41 @@ def times(report: Report) -> tuple[str, ...]:
             rate += f", {units.share(part)} of the {SOURCES[peaks.source]} {peak}"
         texts.append(rate)
     return tuple(texts)
+
+
+def apart(run: Run) -> dict[str, list[str]]:
+    """What options of a benchmark asked for besides the repeats, by what it is."""
+    found: dict[str, list[str]] = {}
+    if run.compile_seconds:
+        found["compile"] = [f"{units.seconds(run.compile_seconds)} for the first forward"]
+    if (load := run.load) is not None:
+        latency = load.latency
+        times = [("p50", latency.median), ("p90", latency.p90), ("p99", latency.p99)]
+        text = "   ".join(f"{name} {units.seconds(seconds)}" for name, seconds in times)
+        how = f"{load.rate:,.6g}/s, queueing included" if load.rate else "one after the other"
+        busy = f"; the workers are busy {units.share(load.rate / load.capacity)} of the time" if load.rate else ""
+        kept = busy if load.is_kept else f"; the rate cannot be kept, at most {units.count(load.capacity)}/s"
+        served = f"{units.exact(load.served)} served, {units.count(load.throughput)}/s"
+        found["requests"] = [
+            f"{text}   {how}, {units.plural(load.concurrency, 'worker')}",
+            f"{served}, {units.seconds(load.service)} a forward{kept}",
+        ]
+    if (moved := run.transfers) is not None:
+        copies = (
+            ("inputs", moved.input_bytes, moved.input_seconds),
+            ("outputs", moved.output_bytes, moved.output_seconds),
+        )
+        texts = [
+            f"{name} {units.byte_size(nbytes)} in {units.seconds(seconds)} ({byte_rate(nbytes / seconds)})"
+            for name, nbytes, seconds in copies
+        ]
+        found["transfers"] = [", ".join(texts)]
+    if (used := run.energy) is not None:
+        whole = {"NVML": "the whole GPU", "RAPL": "the whole processor"}[used.source]
+        found["energy"] = [
+            f"{units.measure(used.joules, 'J')} a forward, {used.watts:.3g} W of {whole} ({used.source})"
+        ]
+    return found
 
 
 def measured_memory(report: Report) -> str:

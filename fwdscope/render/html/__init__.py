@@ -28,9 +28,11 @@ def draw(report: Report, compared: Speedup | None = None, formulas: Sequence[Map
     ``formulas`` are those of rows in the spec's vars.
     """
     words = _words(report) | {"formulas": list(formulas)}
+    apart = summary.apart(report.run) if report.run else {}
+    texts = [f"{label}: {'; '.join(found)}" for label, found in apart.items()]
     if compared is not None:
-        texts = [f"against: {against(compared)}", *(f"against: differs: {text}" for text in compared.differs)]
-        words["messages"] = [{"level": "note", "text": printable(text)} for text in texts] + words["messages"]
+        texts += [f"against: {against(compared)}", *(f"against: differs: {text}" for text in compared.differs)]
+    words["messages"] = [{"level": "note", "text": printable(text)} for text in texts] + words["messages"]
     return page("report", report.name, report.dumps(), words)
 
 

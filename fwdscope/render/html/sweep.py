@@ -23,6 +23,7 @@ def render(
     rows = list(timed.timed_rows(sweep, compared)) if is_timed else sweep_costs.cost_rows(sweep)
     name, facts = next(sweep_costs.head(sweep), ("no combination could run", ""))
     notes = timed.notes_of(sweep) if is_timed else sweep_costs.notes_of(sweep)
+    knee = [text] if is_timed and (text := timed.knee_of(sweep)) else []
     verdicts = [
         f"{', '.join(map('='.join, point.values))}: {bench.against(one)}"
         for point, one in zip(sweep.points, compared, strict=False)
@@ -40,7 +41,7 @@ def render(
         "items": [point.report and items(point.report)[0] for point in sweep.points],
         "unit": next((items(point.report)[1] for point in sweep.points if point.report), "items"),
         "intervals": [one and median_interval(one.times) for one in latencies],
-        "messages": [{"level": "note", "text": text} for text in (*texts, *verdicts, *map(printable, notes))],
+        "messages": [{"level": "note", "text": text} for text in (*texts, *verdicts, *knee, *map(printable, notes))],
         "legend": [] if is_timed else [*sweep_costs.small_print(sweep)],
     }
     return page("sweep", name, sweep.dumps(), words)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
+import zlib
+from base64 import b64decode
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +20,11 @@ from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
 from fwdscope.commands.bench.extras import time_transfers
+from fwdscope.render import html
+from fwdscope.render.bench import draw
 from fwdscope.render.sweep import knee_of
-from fwdscope.report import Report
+from fwdscope.report import Energy, Latency, Load, Report, Transfers
+from fwdscope.report.speedup import differences
 from fwdscope.report.sweep import Sweep
 from fwdscope.timing.clock import HostClock
 
@@ -81,10 +89,6 @@ def test_a_sweep_has_every_setting_in_each_row_of_csv_and_names_the_knee() -> No
 
 
 def with_medians(sweep: Sweep, *medians: float) -> str:
-    from dataclasses import replace
-
-    from fwdscope.report import Latency
-
     points = []
     for point, median in zip(sweep.points, medians, strict=True):
         assert point.report is not None
@@ -124,3 +128,46 @@ def test_transfers_count_all_tensors_of_inputs_and_outputs() -> None:
     # 100 floats of 4 bytes and 3 whole numbers of 8; 7 floats.
     assert (found.input_bytes, found.output_bytes) == (424, 28)
     assert min(found.input_seconds, found.output_seconds) > 0
+
+
+def test_each_option_has_a_line_and_none_where_it_was_not_asked_for() -> None:
+    report = Report.loads(bench("--no-layers", "--format", "json").stdout)
+    assert report.run is not None
+    assert not {"compile", "requests", "transfers", "energy"} & set(draw(report).split())
+    latency = Latency.of([0.010, 0.030, 0.050])
+    run = replace(
+        report.run, is_graph=True, is_cold=True, compiled=True, compile_mode="max-autotune", compile_seconds=12.5,
+        # 90 a second where 60 can be served.
+        load=Load(2, 90.0, 100, 80, 58.0, 60.0, latency, 1 / 30),
+        transfers=Transfers(2**20, 1e-4, 4000, 1e-5), energy=Energy(1.5, 250.0, "NVML"),
+    )  # fmt: skip
+    drawn = " ".join(draw(replace(report, run=run)).split())
+    assert "compiled (max-autotune) · CUDA graph · cold caches" in drawn
+    assert "compile 12.5 s for the first forward" in drawn
+    # Of three, the 90th percentile is 0.8 of the way from the second to the third.
+    assert "p50 30.0 ms p90 46.0 ms p99 49.6 ms 90/s, queueing included, 2 workers" in drawn
+    assert "80 served, 58/s, 33.3 ms a forward; the rate cannot be kept, at most 60/s" in drawn
+    assert "inputs 1.00 MiB in 100 µs (10.5 GB/s), outputs 3.91 KiB in 10.0 µs (400 MB/s)" in drawn
+    assert "1.50 J a forward, 250 W of the whole GPU (NVML)" in drawn
+    packed = re.search(r'id="page-words">([A-Za-z0-9+/=]*)', html.draw(replace(report, run=run)))
+    assert packed is not None
+    assert "energy: 1.50" in zlib.decompress(b64decode(packed[1])).decode()
+    assert differences(report, replace(report, run=run)) == (
+        "compiled False then, True now", "compile mode None then, max-autotune now", "CUDA graph False then, True now",
+        "cold caches False then, True now",
+    )  # fmt: skip
+
+
+def test_a_mode_of_torch_compile_is_passed_on_and_its_time_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def compile(module: Any, mode: str | None = None) -> Any:
+        modes.append(mode)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile)
+    drawn = bench("--no-layers", "--compile-mode", "max-autotune").stdout
+    assert modes == ["max-autotune"]
+    assert "compiled (max-autotune)" in drawn
+    assert "for the first forward" in drawn
+    assert "--compile-mode max-autotune" in drawn  # the command that measures it again
