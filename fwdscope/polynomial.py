@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -276,12 +277,20 @@ def largest_of(
     ``points`` are some places there. What is the largest at none of them is compared with the others, and with the
     means of any two: of what grows from one layer to the next by the same, none between the first and the last is.
     """
-    kept = list(dict.fromkeys(max(options, key=lambda one: one(point)) for point in points))
-    means = [(one + two) * Fraction(1, 2) for one, two in itertools.combinations(kept, 2)] if len(kept) <= 12 else []
-    for one in options:
-        if one not in kept and not any(is_at_most(one, other, low) for other in (*kept, *means)):
-            kept.append(one)
-    return [one for one in kept if not any(two is not one and is_at_most(one, two, low) for two in kept)]
+    there = list(points)
+    values = {one: [Fraction(one(point)) for point in there] for one in options}
+    kept = list(dict.fromkeys(max(options, key=lambda one: values[one][i]) for i in range(len(there))))
+    others = [(one, values[one]) for one in kept]
+    for one, two in itertools.combinations(kept, 2) if len(kept) <= 12 else ():
+        mean = [(a + b) / 2 for a, b in zip(values[one], values[two], strict=True)]
+        others.append(((one + two) * Fraction(1, 2), mean))
+
+    def is_below(one: Polynomial, other: Polynomial, its: Sequence[Fraction]) -> bool:
+        # Most are not, which a value shows at once.
+        return all(map(operator.le, values[one], its)) and is_at_most(one, other, low)
+
+    kept += [one for one in options if one not in kept and not any(is_below(one, *other) for other in others)]
+    return [one for one in kept if not any(two is not one and is_below(one, two, values[two]) for two in kept)]
 
 
 def _alike(one: Polynomial, other: Any) -> tuple[Polynomial, Polynomial]:

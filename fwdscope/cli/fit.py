@@ -192,9 +192,14 @@ def _speed(rate: str | None, on: str | None, fused: bool, dtype: str) -> Speed |
 
 def _parse_budget(option: str, text: str) -> Figure:
     try:
-        return Figure.parse(text)
+        found = Figure.parse(text)
     except ValueError as error:
         raise InputError(f"{option}: {error}") from None
+    measure = "bytes" if option.endswith(("memory", "cache")) else None
+    if found.measure not in (None, measure):
+        right = "bytes, as in 80 GB" if measure else "a number, as in 1.3G"
+        raise InputError(f"{option} {text}: these are {found.measure}; write {right}")
+    return found
 
 
 def _write_spec(target: Target, found: Fitted, output: Path) -> None:

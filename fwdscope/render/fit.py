@@ -86,7 +86,9 @@ def _table(fit: Fitted, width: int) -> Iterator[Line]:
 
 def _options(fit: Fitted) -> Iterator[Line]:
     for i, one in enumerate(fit.answers, 1):
-        options = " ".join(f"--set {name}={value}" for name, value in one.values.items())
+        options = " ".join(
+            f"{'--arg' if name in fit.arguments else '--set'} {name}={value}" for name, value in one.values.items()
+        )
         yield ((f"{i:>2}  ", "dim"), (options, ""))
 
 

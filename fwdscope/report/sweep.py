@@ -98,7 +98,7 @@ def _points(data: dict[str, Any]) -> tuple[SweepPoint, ...]:
     return tuple(points)
 
 
-def parse(text: str) -> SweepAxis:
+def parse(text: str, most: int = MOST) -> SweepAxis:
     """Parse ``B=1,8,32`` or ``T=128:4096:x2``. Raises ValueError with an example."""
     name, equals, values = (piece.strip() for piece in text.partition("="))
     if not equals or not name or not values:
@@ -108,9 +108,9 @@ def parse(text: str) -> SweepAxis:
     found: list[str] = []
     # Commas inside brackets do not separate values: shape=(8, 8),(16, 16).
     for piece in re.split(r",(?![^(\[]*[)\]])", values):
-        found += _values(piece.strip(), text)
-    if len(found) > MOST:
-        raise ValueError(f"--vary {text}: {len(found):,} values; at most {MOST} are tried")
+        found += _values(piece.strip(), text, most)
+    if len(found) > most:
+        raise ValueError(f"--vary {text}: more than {most:,} values; give fewer, or a wider step")
     if name == "past":
         found = [str(positions(value)) for value in found]
     return SweepAxis(name, tuple(dict.fromkeys(found)))
@@ -124,7 +124,7 @@ def _meshes(text: str) -> Iterator[str]:
         yield from (f"{name.strip()}={size.strip()}" for size in sizes.split(",")) if several else (piece,)
 
 
-def _values(piece: str, text: str) -> list[str]:
+def _values(piece: str, text: str, most: int) -> list[str]:
     if not piece:
         raise ValueError(f"--vary {text}: a value is missing between commas; {_EXAMPLE}")
     match = _RANGE.match(piece)
@@ -140,7 +140,7 @@ def _values(piece: str, text: str) -> list[str]:
     if first > last or step < (2 if grows else 1) or (grows and first == 0):
         raise ValueError(f"--vary {text}: {piece} does not grow from {first} to {last}; {_EXAMPLE}")
     found = [first]
-    while found[-1] < last and len(found) <= MOST:
+    while found[-1] < last and len(found) <= most:
         found.append(min(last, found[-1] * step if grows else found[-1] + step))
     return [str(value) for value in found]
 

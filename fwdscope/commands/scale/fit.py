@@ -39,6 +39,7 @@ BUDGETS = {
 _OF_STEP, _OF_BOTH = frozenset({"train_memory"}), frozenset({"params", "active_params", "macs", "flops"})
 # Combinations that are looked at together.
 _BLOCK = 30_000
+_MOST_VALUES = 10_000
 SECONDS = 10.0
 SHOWN = 10
 # Tokens a parameter at the compute-optimal size, and the parameters of the networks that this was fitted to.
@@ -93,6 +94,8 @@ class Fitted:
     is_whole: bool = True
     # The least and the most of each figure with the values that can be built.
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    # Vars that are arguments of a model in code, given by --arg.
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,12 @@ def tokens_of(compute: float) -> float:
 def parse_axes(texts: Sequence[str]) -> tuple[SweepAxis, ...]:
     """``--vary d=256:8192:64``. Raises InputError."""
     try:
-        axes = tuple(map(parse, texts))
+        axes = tuple(parse(text, _MOST_VALUES) for text in texts)
     except ValueError as error:
         raise InputError(str(error)) from None
     for axis in axes:
+        if sum(other.name == axis.name for other in axes) > 1:
+            raise InputError(f"--vary {axis.name} is given twice: write all its values in one, as in {axis.name}=8,16")
         if any(not value.isdigit() or not int(value) for value in axis.values):
             raise InputError(f"--vary {axis.name}: values are whole numbers above 0")
     return axes
@@ -164,6 +169,7 @@ def fit(request: FitRequest) -> Fitted:
         growths[0][1].name, growths[0][1].base, request.budgets, tuple(answers), search.met, search.tried,
         search.combinations, sum(growth.evaluations for _, growth in growths), dropped, time.perf_counter() - started,
         tuple(name for name in request.budgets if name not in formulas), search.is_whole, search.spans(),
+        tuple(request.target.arguments),
     )  # fmt: skip
 
 

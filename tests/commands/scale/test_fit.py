@@ -129,6 +129,16 @@ def test_the_command_takes_tokens_and_compute() -> None:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
+def test_a_search_ends_in_its_time_with_what_it_has() -> None:
+    axes = parse_axes(["hidden=1:100", "T=1:100", "B=1:100", "d=1:100"])
+    got = fit(FitRequest(Target("lstm"), axes, {"macs": Figure.parse(">= 1M")}, seconds=0.3))
+    assert got.combinations == 10**8
+    assert 0 < got.tried < got.combinations
+    assert not got.is_whole
+    assert all(one.figures["macs"] >= 1_000_000 for one in got.answers)
+    assert got.answers
+
+
 def test_without_a_formula_combinations_are_built(tmp_path: Path) -> None:
     (tmp_path / "floor.yaml").write_text(
         "vars: {size: 37}\ninputs: {x: 'randn(2, size)'}\nlayers: [Linear(size // 7)]\n"
@@ -151,6 +161,18 @@ def test_the_command_writes_the_spec(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["check", str(file)]).exit_code == 0
 
 
+def test_arguments_of_a_model_in_code_are_options_to_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fitted_mlp.py").write_text(
+        "from torch import nn\n\n\nclass Mlp(nn.Sequential):\n    def __init__(self, width):\n"
+        "        super().__init__(nn.Linear(4, width), nn.Linear(width, 5))\n"
+    )  # fmt: skip
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["fit", "fitted_mlp:Mlp", "--arg", "width=8", "--input", "input=2,4", "--vary", "width=4:64"]
+    result = CliRunner().invoke(app, [*arguments, "--params", "205"])
+    # 5w of the first layer, 5w + 5 of the second.
+    assert " 1  --arg width=20\n" in result.stdout, result.output
+
+
 def test_the_command_shows_options_to_copy() -> None:
     result = CliRunner().invoke(app, ["fit", "lstm", "--vary", "hidden=8:64", "--params", "10K ± 5%"])
     assert result.exit_code == 0, result.output
@@ -169,6 +191,14 @@ def test_the_command_shows_options_to_copy() -> None:
         (["--vary", "hidden=8:64", "--chinchilla", "<= 1G"], 2, "write the number of tokens, as in --chinchilla 26G"),
         (["--vary", "hidden=8:64", "--compute", "-1"], 2, "--compute: write the FLOPs of the training"),
         (["--vary", "hidden=8:16", "--params", ">= 1G"], 1, ""),
+        (
+            ["--vary", "hidden=8:16", "--params", "5 GB"],
+            2,
+            "--params 5 GB: these are bytes; write a number, as in 1.3G",
+        ),
+        (["--vary", "hidden=8:16", "--memory", "5 ms"], 2, "--memory 5 ms: these are seconds; write bytes, as in 80"),
+        (["--vary", "hidden=8", "--vary", "hidden=9", "--params", "5"], 2, "--vary hidden is given twice"),
+        (["--vary", "hidden=1:20000", "--params", "5"], 2, "more than 10,000 values; give fewer, or a wider step"),
         (["--vary", "hidden=8:16", "--params", "1K", "--optimizer", "sgd"], 2, "add a budget for it, --train-memory"),
         (["--vary", "hidden=8:16", "--params", "1K", "--on", "H100"], 2, "add --tokens-per-second"),
         (["--vary", "hidden=8:16", "--tokens-per-second", "50"], 2, "needs the device: --on H100"),
