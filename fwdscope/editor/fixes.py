@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fwdscope.editor.document import Document
+from fwdscope.functions.functions import FUNCTIONS
+from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.language import expression as ex
+from fwdscope.language.bodies import CONTROL
+from fwdscope.language.parser import FIGURES, SECTIONS
 from fwdscope.language.places import all_lines
 from fwdscope.language.problems import Problem, Span
 from fwdscope.language.tree import Modules, Statement, expressions, statements
+from fwdscope.layers import LAYERS, settings
 
+# Texts that a message proposes as they are: not those that go on lines of their own, nor those that begin a list.
+_WRITE = re.compile(
+    r"(?:write|call it:|after|parentheses:) (`(?!- )[^`]+`(?:(?:,| or|, or) `[^`]+`)*)(?!,? and|[^;]*\bbelow\b|`)"
+)
 # The most changes that are tried for one problem.
 _MOST_TRIES = 12
 
@@ -73,12 +83,15 @@ def _proposed(document: Document, problem: Problem) -> Iterator[list[QuickFix]]:
         yield list(_into_modules(document, problem, *moved.groups()))
         return
     places = _places(document, problem)
-    for text in re.findall(r"`([^`]+)`", help):
-        new = text.removeprefix("-> ") if problem.code == "promise" else text
-        yield [QuickFix(f"Write {text}", ((span, new),)) for span in places]
+    for texts in _WRITE.findall(help):
+        for text in re.findall(r"`([^`]+)`", texts):
+            new = text.removeprefix("-> ") if problem.code == "promise" else text
+            if _is_meant(document, new):
+                yield [QuickFix(f"Write {text}", ((span, _beside(document, span, new)),)) for span in places]
     for name in re.findall(r"[\w.]+", help.removeprefix("did you mean ")) if help.startswith("did you mean ") else ():
-        yield [QuickFix(f"Write {name}", ((problem.span, name),))] * (name not in ("or", "?"))
-    if "remove it" in help or help.startswith("remove "):
+        yield [QuickFix(f"Write {name}", ((problem.span, name),))] * (name != "or")
+    is_whole = not document.source[Span(document.source.offset(problem.line, 1), problem.span.start)].strip(" -")
+    if (problem.code == "flow" and help.endswith("remove it")) or (help == "remove one of them" and is_whole):
         yield list(_removed(document, problem))
     if help == "close it":
         source = document.source
@@ -86,6 +99,27 @@ def _proposed(document: Document, problem: Problem) -> Iterator[list[QuickFix]]:
         end = source.offset(problem.line, 1) + len(line.partition(" #")[0].partition("->")[0].rstrip())
         sign = {"(": ")", "[": "]", "{": "}"}.get(source.text[problem.span.start : problem.span.start + 1], "")
         yield [QuickFix(f"Add {sign}", ((Span(end, end), sign),))] * bool(sign)
+
+
+@functools.cache
+def _known_words() -> frozenset[str]:
+    """What a proposed text may use besides what the file has."""
+    named = (one.name for layer in LAYERS.values() for one in settings(layer))
+    control = (word for head, words in CONTROL.items() for word in (head, *words))
+    others = ("in", "i", "1", "True", "False", "None", "prev", "range", *SECTIONS, *FIGURES)
+    return frozenset({*LAYERS, *FUNCTIONS, *METHODS, *ATTRIBUTES, *named, *control, *others})
+
+
+def _is_meant(document: Document, text: str) -> bool:
+    """Whether a proposed text is of the file's own names and numbers and of known words: no example, no placeholder."""
+    words = re.findall(r"[^\W\d]\w*|\d[\w.]*", re.sub(r"'[^']*'", "", text))
+    there = set(re.findall(r"\w+", document.source.text)) | _known_words()
+    return words == [text] or all(word in there or set(word.split(".")) <= there for word in words)
+
+
+def _beside(document: Document, span: Span, text: str) -> str:
+    """A text without the colon that follows its place already."""
+    return text.removesuffix(":") if document.source.text[span.end : span.end + 1] == ":" else text
 
 
 def _places(document: Document, problem: Problem) -> list[Span]:
