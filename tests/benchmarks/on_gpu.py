@@ -253,6 +253,25 @@ def queued_and_alone(device: LocalDevice) -> Iterator[Result]:
             yield aim("  alone over queued", alone / run.latency.median, 0.97)
 
 
+def replayed_and_cold(device: LocalDevice) -> Iterator[Result]:
+    """--graph beside a replay by hand, and --flush-l2 beside do_bench, which empties the L2 cache, too."""
+    place = torch.device(device.device)
+    if not on_cuda(device):
+        yield Result("left out: needs CUDA")
+        return
+    for case, of_graph in ((LAUNCHED[0], True), (BUSY[1], False)):
+        given = settings_of(case, device, layers=False, graph=of_graph, flush_l2=not of_graph)
+        run = bench(made := workload(case, given), given).report.run
+        assert run is not None
+        assert run.latency is not None
+        with forward_of(made) as work:
+            hand = by_hand(replay(work, place), place) if of_graph else do_bench(work)
+        yield Result(f"{case}: {milliseconds(bench=run.latency.median, by_hand=hand)}")
+        if not math.isnan(hand):
+            name = "--graph over a replay by hand" if of_graph else "--flush-l2 over do_bench"
+            yield aim(name, run.latency.median / hand, 0.95, 1.05)
+
+
 class Launcher(nn.Module):
     """A layer of many small kernels, after which it may look at a number."""
 
@@ -503,6 +522,7 @@ PARTS: dict[str, tuple[Part, float]] = {
     "launching": (launching, 60),
     **{f"whole-{i}": (partial(times_of_the_whole, case), 45) for i, case in enumerate((*BUSY, *LAUNCHED), 1)},
     "alone": (queued_and_alone, 50),
+    "graph": (replayed_and_cold, 40),
     "delays": (delays, 30),
     "memory": (memory, 60),
     "seeds": (seeds, 40),

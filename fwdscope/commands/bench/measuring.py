@@ -87,7 +87,7 @@ def bench(
         samples = measure(run, timed, plan, report_progress)
         others: tuple[float, ...] = ()
         if clock.asynchronous and not samples.interrupted:
-            others = measure(run, other, SamplingPlan(warmup=1, repeats=OTHERS, budget=settings.budget / 5)).times
+            others = measure(run, other, replace(plan, warmup=1, repeats=OTHERS, budget=settings.budget / 5)).times
         peak = None if samples.interrupted else peak_memory(place, workload.report.totals, run)
         held = None if peak is None else reserved_memory(place)
         times = LayerTimes(())
