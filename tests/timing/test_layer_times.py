@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,8 +19,9 @@ from fwdscope.model import Network, build
 from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
 from fwdscope.report import LayerRow
+from fwdscope.run.latency import note_on_exposed
 from fwdscope.timing.clock import EventClock, HostClock
-from fwdscope.timing.layers import LayerTimes, latencies, with_latencies
+from fwdscope.timing.layers import LayeredCall, LayerTimes, in_turn, latencies, with_latencies
 from fwdscope.trace import rows_with_nodes, trace, trace_module
 
 Pairs = Sequence[tuple[LayerRow, tuple[Any, ...]]]
@@ -387,6 +389,47 @@ def test_behind_a_layer_that_waits_for_the_device_another_stretch_begins() -> No
         # The one that waits launches another kernel 0.1 ms after that, and is named.
         assert (times.of([("step", str(i), 1)])[-1] < 1e-5) == (i != 4)
     assert times.exposed == {("step", "4", 1)}
+
+
+def test_in_the_graph_of_a_spec_a_call_that_waits_has_a_stretch_of_its_own() -> None:
+    lines = "".join(f"  - l{i} = Linear(4)\n" for i in range(8))
+    network, inputs, pairs = network_of(f"inputs: {{x: 'randn(2, 4)'}}\nlayers:\n{lines}")
+    cuda = Cuda(Time())
+
+    def launch(module: nn.Module, *_: Any) -> None:
+        cuda.launch(1e-6, host=1e-4)
+        if module is network.get_submodule("l3"):
+            cuda.synchronize(None)
+            cuda.launch(1e-6, host=1e-4)
+
+    for inner in network.modules():
+        if isinstance(inner, nn.Linear):
+            inner.register_forward_hook(launch)
+    times = latencies(network, inputs, passes=2, clock=EventClock(torch.device("cuda:0"), cuda, cuda.time))
+    found = by_path(with_latencies(pairs, times)[0])
+    assert [found[f"l{i}"] for i in range(8) if i != 3] == pytest.approx([1e-6] * 7)
+    assert (found["l3"] or 0) > 5e-5
+    notes = note_on_exposed(times, tuple(pairs))
+    assert notes == [
+        "the time of l3 includes launching: it waits for the device, or launches more than the queue holds"
+    ]
+
+
+def test_layers_of_two_networks_are_timed_in_turn() -> None:
+    time, ran = Time(), list[str]()
+    calls = []
+    for name, seconds in (("a", 0.010), ("b", 0.020)):
+        module = nn.Sequential(nn.Linear(2, 2))
+        module[0].register_forward_hook(lambda *_, name=name: ran.append(name))
+        slow_down(module[0], time, seconds)
+        calls.append(LayeredCall(module, [torch.ones(1, 2)]))
+    one, other = in_turn(calls, HostClock(time), passes=6, order=random.Random(1))
+    assert one.of([("step", "0", 1)]) == pytest.approx([0.010] * 6)
+    assert other.of([("step", "0", 1)]) == pytest.approx([0.020] * 6)
+    # Both warm up; then each round has both, not always in one order.
+    rounds = ["".join(ran[i : i + 2]) for i in range(0, 14, 2)]
+    assert rounds[0] == "ab"
+    assert set(rounds[1:]) == {"ab", "ba"}
 
 
 def test_rows_without_times_stay_as_they_were() -> None:

@@ -100,6 +100,18 @@ def test_why_the_sum_of_the_layers_is_not_the_whole(layers: float, clock: Any, g
     assert expected in notes(samples(*[1.0] * 10), layers, clock, graph)[0]
 
 
+def test_of_forwards_that_are_waited_for_the_gap_is_launching_and_waiting() -> None:
+    (note, _) = notes(samples(*[1.0] * 10), 0.7, GPU, latency=True)
+    assert note == "300 ms or more of a forward are launching and waiting for its end, not the device's work"
+
+
+def test_a_device_that_gets_slower_as_it_heats_up_is_a_note() -> None:
+    # The last ten of thirty take 8 % longer, which is within the IQR that needs no note.
+    heated = samples(*[1.0] * 20, *[1.08] * 10)
+    assert "the last third of the repeats is 8 % slower than the first: its clock changes" in notes(heated, clock=GPU)
+    assert notes(heated) == []
+
+
 def test_a_gap_within_the_noise_is_no_note() -> None:
     noisy = samples(*[0.8] * 5, *[1.0] * 2, *[1.3] * 5)
     assert [note for note in notes(noisy, layers=0.7) if "less than the whole" in note] == []
