@@ -19,7 +19,7 @@ from fwdscope.mesh.sharding import ShardingMode, sharded
 from fwdscope.ops.nested import tensors
 from fwdscope.report.mesh import CollectiveKind
 from fwdscope.report.ranks import Traffic
-from fwdscope.torch_private import OperatorMode, group_name_of
+from fwdscope.torch_private import OperatorMode, group_name_of, local_tensor
 from fwdscope.trace.parameters import named_modules
 
 # Collectives of c10d by ATen's names, and the argument that has the whole tensor; of None the result has it.
@@ -73,10 +73,9 @@ class RankNetwork:
             self.module.reshard()
 
     @property
-    def params(self) -> int:
-        """The elements of the parameters that this rank holds."""
-        held = {id(one): one for one in self.module.parameters()}.values()
-        return sum((one.to_local() if isinstance(one, DTensor) else one).numel() for one in held)
+    def held(self) -> list[Tensor]:
+        """What this rank holds of the parameters, each once."""
+        return [local_tensor(one) for one in {id(one): one for one in self.module.parameters()}.values()]
 
 
 @contextlib.contextmanager
@@ -91,6 +90,7 @@ def on_ranks(
     if mesh.size("ep") > 1:
         raise InputError(f"ep={mesh.size('ep')}: real ranks run pp, dp, fsdp and tp")
     module = call[0]
+    whole_weights = list(module.parameters())
     with contextlib.ExitStack() as stack:
         network = RankNetwork(call)
         if mesh.size("pp") > 1:
@@ -106,6 +106,11 @@ def on_ranks(
             fully_shard(module, mesh=over)
         if mesh.size("tp") > 1:
             stack.enter_context(ShardingMode(plan, devices["tp"]))
+        kept = set(map(id, network.module.parameters()))
+        for parameter in whole_weights:
+            if id(parameter) not in kept:  # a part of it is here
+                parameter.data = parameter.data.new_empty(0)
+        whole_weights.clear()
         yield network
 
 

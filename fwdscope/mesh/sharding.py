@@ -121,7 +121,7 @@ def _shard(tensor: nn.Parameter, dim: int, rule: LayerRule, mesh: DeviceMesh, pa
         rank = mesh.get_local_rank()
         if rank >= len(pieces):
             raise ShardError(f"{path}: dimension {dim} has {size:,}, too few for {ranks} ranks", rule.pattern)
-        local = pieces[rank].flatten(dim, dim + 1).contiguous()
+        local = pieces[rank].flatten(dim, dim + 1).clone(memory_format=torch.contiguous_format)
         placement = Shard(dim) if rule.packed == 1 else strided_shard(dim, rule.packed)
         whole = DTensor.from_local(
             local, mesh, [placement], run_check=False, shape=tensor.shape, stride=tensor.stride()

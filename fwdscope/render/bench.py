@@ -130,7 +130,7 @@ def _device(report: Report, run: Run, width: int) -> Iterator[Line]:
     """Its memory, and its state while it worked."""
     if run.peak_memory is not None:
         held = f", {units.byte_size(run.reserved_memory)} reserved" if run.reserved_memory else ""
-        predicted = report.totals.peak_memory
+        predicted = report.mesh.rank.peak_memory if run.ranks and report.mesh else report.totals.peak_memory
         beside = f"; {units.byte_size(predicted)} predicted" if predicted is not None else ""
         yield from _labelled("memory", f"{units.byte_size(run.peak_memory)} peak (measured){held}{beside}", width)
     elif report.totals.peak_memory is not None:

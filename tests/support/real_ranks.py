@@ -261,7 +261,7 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
                 network.run()  # DTensor runs the first call of an operator on whole tensors too
                 with CollectiveCounter(devices) as counter:
                     network.run()
-                held = network.params
+                held = sum(one.numel() for one in network.held)
                 outputs = network.outputs()
                 after = before if outputs is None else whole(outputs)
                 network.reshard()

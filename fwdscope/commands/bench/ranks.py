@@ -78,11 +78,13 @@ def bench_ranks(
             dist.barrier()
             overlaps = [overlap_of(run, place) for _ in range(PROFILED)]
             dist.barrier()
-            peak = peak_memory(place, report.totals, run)
+            held = network.held
+            totals = replace(report.totals, param_bytes=sum(one.nbytes for one in held))
+            peak = peak_memory(place, totals, run)
             mine = RankRun(
                 dist.get_rank(), socket.gethostname(), device.device, tuple(times), median(times),
                 median([inside for inside, _ in overlaps]), median([hidden for _, hidden in overlaps]), peak,
-                network.params, counter.traffic,
+                sum(one.numel() for one in held), counter.traffic,
             )  # fmt: skip
             threads = torch.get_num_threads() if place.type == "cpu" else None
         ranks: list[RankRun] = gathered(mine)
