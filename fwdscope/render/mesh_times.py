@@ -97,7 +97,7 @@ def columns(report: Report, found: Sequence[MeshEstimate]) -> list[Column]:
     names = ("seconds", "least", "compute_seconds", "exposed_seconds")
     values = [[getattr(one, name) for one in found] for name in names]
     texts = iter(units.shared_seconds([value for some in values for value in some if value is not None]))
-    about, least, computes, waits = ([UNKNOWN if v is None else next(texts) for v in some] for some in values)
+    about, least, computes, waits = ([UNKNOWN if v is None else next(texts) or "0" for v in some] for some in values)
     what = (items(report) or (1, "items"))[1]
     return [
         column("cluster", [described(one.cluster).partition(" (")[0] for one in found], right=False),
