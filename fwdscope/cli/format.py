@@ -38,18 +38,19 @@ def format(
     """
 
     def command() -> None:
-        changed, wrong, total = 0, False, 0
+        changed, same, wrong = 0, 0, 0
         for file in _files(specs, not (check or diff)):
-            total += 1
             try:
-                changed += _format(file, check, diff)
+                is_changed = _format(file, check, diff)
+                changed, same = changed + is_changed, same + (not is_changed)
             except SpecError as error:
                 # The other files are laid out all the same.
                 write_error(error)
-                wrong = True
+                wrong += 1
         if specs != ["-"]:
-            left = f", {total - changed} left as they are" if changed < total else ""
-            tell(f"{plural(changed, 'file')} {'to format' if check or diff else 'formatted'}{left}\n")
+            counts = [f"{plural(changed, 'file')} {'to format' if check or diff else 'formatted'}"]
+            counts += [f"{same} left unchanged"] * bool(same) + [f"{wrong} with problems"] * bool(wrong)
+            tell(f"{', '.join(counts)}\n")
         if wrong:
             raise typer.Exit(WRONG_INPUT)
         if changed and (check or diff):

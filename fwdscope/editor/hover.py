@@ -17,7 +17,7 @@ from fwdscope.language.schema import key_help
 from fwdscope.layers import LAYERS, describe, settings
 from fwdscope.render.vocabulary import entries_of, markdown_of
 
-# The most lines that read a var and are listed.
+# The most vars and lines that read a var and are listed.
 _MAX_READERS = 12
 
 
@@ -126,13 +126,20 @@ def _readers(document: Document, symbol: Symbol) -> list[str]:
     """What reads a var, itself or through other vars: vars with their values, inputs, lines."""
     spec, source = document.spec, document.source
     assert spec is not None
-    reading, names = [], {symbol.name}
-    for variable in spec.variables * len(spec.variables):  # in any order
-        reads = {node.id for node in ex.walk(variable.value) if isinstance(node, ex.Name)}
-        if reads & names and variable.name not in names:
-            names.add(variable.name)
-            value = document.checked.variables.get(variable.name) if document.checked is not None else None
-            reading.append(f"`{variable.name} = {source[variable.value.span]}`, {value!r}")
+    readers: dict[str, list[tree.Variable]] = {}
+    for variable in spec.variables:
+        for name in {node.id for node in ex.walk(variable.value) if isinstance(node, ex.Name)}:
+            readers.setdefault(name, []).append(variable)
+    names = {symbol.name: None}
+    for name in (waiting := [symbol.name]):
+        waiting += [one.name for one in readers.get(name, ()) if one.name not in names]
+        names |= dict.fromkeys(waiting)
+    known = document.checked.variables if document.checked is not None else {}
+    reading = [
+        f"`{one.name} = {source[one.value.span]}`, {known.get(one.name)!r}"
+        for one in spec.variables
+        if one.name in names and one.name != symbol.name
+    ]
     table = document.symbols
     assert table is not None
     uses = [place for name in names for place in table.vars.names[name].uses]
@@ -140,8 +147,8 @@ def _readers(document: Document, symbol: Symbol) -> list[str]:
     own = {source.place(one.span.start)[0] for one in spec.variables}
     texts = {number: re.sub(" {2,}", "  ", source.line(number).strip().removeprefix("- ")) for number in lines}
     found = [f"line {number}: `{text}`" for number, text in texts.items() if number not in own]
-    more = [f"{len(found) - _MAX_READERS} more lines"] if len(found) > _MAX_READERS else []
-    return [*reading, *found[:_MAX_READERS], *more]
+    found = [*reading, *found]
+    return [*found[:_MAX_READERS], *([f"{len(found) - _MAX_READERS} more"] if len(found) > _MAX_READERS else [])]
 
 
 def _key(document: Document, position: TextPosition) -> HoverText | None:

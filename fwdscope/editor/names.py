@@ -115,15 +115,13 @@ def _clash(document: Document, table: SymbolTable, symbol: Symbol, name: str) ->
         nearest = scope.find(name) if scope is not None else None
         if nearest is not None and _is_inside(nearest.scope, symbol.scope):
             return f"line {_line(document, use)} would read another {name} ({at(nearest)})"
-    for scope in _with_inner(symbol.scope):
-        for use, read_in in table.read_in.items():
-            if read_in is not scope:
-                continue
-            other = next(iter(table.at.get(use, ())), None)
-            if other is not None and other.name == name and _is_inside(symbol.scope, other.scope):
-                return f"line {_line(document, use)} reads the {name} that is a {at(other)}, which this would hide"
-            if other is None and document.source[use] == name:
-                return f"line {_line(document, use)} uses {_what(name)}, which this would hide"
+    inner = set(_with_inner(symbol.scope))
+    for use in (use for use, scope in table.read_in.items() if scope in inner):
+        other = next(iter(table.at.get(use, ())), None)
+        if other is not None and other.name == name and _is_inside(symbol.scope, other.scope):
+            return f"line {_line(document, use)} reads the {name} that is a {at(other)}, which this would hide"
+        if other is None and document.source[use] == name:
+            return f"line {_line(document, use)} uses {_what(name)}, which this would hide"
     return None
 
 

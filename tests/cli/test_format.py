@@ -34,7 +34,7 @@ def test_files_are_laid_out_in_place(here: Path) -> None:
     assert Path("a.yaml").read_text() == LOOSE
     result = run("format", ".")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "a.yaml: formatted\n1 file formatted, 1 left as they are\n"
+    assert result.stderr == "a.yaml: formatted\n1 file formatted, 1 left unchanged\n"
     assert Path("a.yaml").read_text() == TIGHT
     assert run("format", "--check", ".").exit_code == 0
 
@@ -71,6 +71,7 @@ def test_a_file_that_does_not_parse_stays_and_the_others_are_laid_out(here: Path
     result = run("format", ".")
     assert result.exit_code == 2
     assert "c.yaml:4:14: error: this ( is never closed [syntax]" in result.stderr
+    assert result.stderr.endswith("1 file formatted, 1 left unchanged, 1 with problems\n")
     assert Path("c.yaml").read_text() == f"{HEAD}  - fc=Linear(4\n"
     assert Path("a.yaml").read_text() == TIGHT
 

@@ -15,7 +15,7 @@ from fwdscope.errors import InputError
 OK = sorted((ROOT / "tests/language/ok").glob("*.yaml"))
 SHIPPED = sorted((ROOT / "specs").glob("*.yaml"))
 # All kinds of names: modules, loops, parts, graphs, paths under `init` and `expect`.
-SOME = [one for one in SHIPPED if one.stem in ("yolov8n", "gpt2", "swin_t", "computation_graph")]
+SOME = [one for one in SHIPPED if one.stem in ("yolov8n", "gpt2", "computation_graph")]
 EVERY = [*SHIPPED, *OK] if os.environ.get("FWDSCOPE_EVERY_SPEC") else [*SOME, *OK[::5]]
 
 SPEC = """\
@@ -76,11 +76,12 @@ def test_a_name_stands_for_what_the_checker_says(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", EVERY, ids=lambda one: one.stem)
-def test_every_name_of_a_spec_can_be_renamed_and_back(file: Path) -> None:
+def test_names_of_a_spec_can_be_renamed_and_back(file: Path) -> None:
     text = file.read_text()
     document = Document(text, file.name, allow_import=True)
     assert document.symbols is not None
-    for symbol in document.symbols.symbols:
+    # Of each file a third, which is some of each kind.
+    for symbol in document.symbols.symbols[:: 1 if os.environ.get("FWDSCOPE_EVERY_SPEC") else 3]:
         if not symbol.definitions or symbol.name.isdigit():
             continue
         name = "Zz9" if symbol.kind == "block" else "zz9"
