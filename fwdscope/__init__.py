@@ -99,6 +99,8 @@ def inspect(
     past: int = 0,
     weights_dtype: str | None = None,
     kv_dtype: str | None = None,
+    mesh: str | None = None,
+    shard: str | os.PathLike[str] | None = None,
     **keywords: Any,
 ) -> Report:
     """Report every layer's shapes, parameters and costs, for a spec or a PyTorch module.
@@ -125,16 +127,25 @@ def inspect(
     and optimizer compute and hold, and the rows' ``backward`` each layer's part. A mapping says how it trains, by the
     names of the options: ``training={"optimizer": "sgd", "train_only": ["*lora*"], "accumulate": 4}``.
 
+    With ``mesh="dp=4,tp=8"`` ``report.mesh`` has what one rank of such a mesh of devices holds, computes and sends, and
+    the rows' ``rank`` each layer's part. The plan is the spec's ``shard:``, or that of a file (``shard="plan.yaml"``),
+    else a proposed one (``shard="auto"``).
+
     Raises :class:`SpecError` with every problem of a spec and its place, :class:`TargetError` (a FileNotFoundError) if
     there is no such spec, :class:`RunError` if it cannot run as asked, :class:`ShapeError` where a module's inputs or
     layers do not fit, with torch's error as its cause, and whatever the module itself raises.
     """
     from fwdscope.inspection import inspect_module, inspect_target
+    from fwdscope.language.plan import Mesh
+    from fwdscope.language.plan_parser import load_plan
     from fwdscope.settings import RunSettings, TrainingSettings
     from fwdscope.storage import stored_in
 
     stored = stored_in(weights_dtype, kv_dtype)
     file = Path(weights) if weights is not None else None
+    parsed, plan = Mesh.parse(mesh) if mesh is not None else None, load_plan(shard)
+    if (mesh is None and shard is not None) or (mesh is not None and device not in ("auto", "meta")):
+        raise InputError("mesh and shard are of a rank that is counted on meta: give a mesh, and no device")
     step = TrainingSettings.of(training) if training is not False else None
     if step is not None and device not in ("auto", "meta"):
         raise InputError(f"a training step is worked out on meta, without a run: leave device={device!r} out")
@@ -150,8 +161,9 @@ def inspect(
         peaks=latency,
     )
     if not isinstance(target, str | os.PathLike):
-        return inspect_module(target, inputs, keywords, settings, past, stored)
-    given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past, stored=stored)
+        return inspect_module(target, inputs, keywords, settings, past, stored, parsed, plan)
+    given = _target(target, inputs, keywords, variables, arguments, dtype)
+    given = given._replace(past=past, stored=stored, mesh=parsed, plan=plan)
     return inspect_target(given, settings)[0]
 
 

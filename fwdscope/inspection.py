@@ -57,6 +57,8 @@ def inspect_module(
     settings: RunSettings = META,
     past: int = 0,
     stored: Stored = Stored(),  # noqa: B008 - it is immutable
+    mesh: Mesh | None = None,
+    plan: Plan | Literal["auto"] | None = None,
 ) -> Report:
     """The report of a module on example inputs: its forward on meta, and then a run on a device if ``settings`` name
     one.
@@ -72,7 +74,7 @@ def inspect_module(
         return ModuleSubject((module, args, kwargs or {}), settings.mode, only_on_meta=only_on_meta, past=past)
 
     _refuse_run(past, settings, stored)
-    report = inspect_subject(subject, settings)[0]
+    report = inspect_subject(subject, settings, mesh, plan)[0]
     return as_stored(report, stored) if any(stored) else report
 
 

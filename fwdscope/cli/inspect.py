@@ -130,17 +130,17 @@ def inspect(
     def command() -> None:
         inspected = [target_of(text, set_, input_, dtype, allow_import, arg, past) for text in targets]
         inspected = [_stored_as(one, dtype, Stored(weights_dtype, kv_dtype), on) for one in inspected]
-        inspected = [
-            opt.on_mesh(one, mesh, shard, any(text.startswith("mesh=") for text in vary or ())) for one in inspected
-        ]
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)
         view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "colour": colour, "on": on}
         view = {name: None if name in unasked else view[name] for name in view}
-        runs = not (watch or vary or on is not None or any(target.is_report for target in inspected))
+        runs = not (watch or vary or mesh or on is not None or any(target.is_report for target in inspected))
         chosen = device if runs or "device" not in unasked else None  # a default is for what runs
         runs_on = chosen not in (None, "auto", "meta") and chosen
+        meshes = any(text.startswith("mesh=") for text in vary or ())
+        not_on_mesh = {"device": runs_on, "show": show, "weights": weights}
+        inspected = [opt.on_mesh(one, mesh, shard, meshes, not_on_mesh) for one in inspected]
         others = {"device": runs_on, "watch": watch, "show": show, "weights": weights, "past": past}
         given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
                  "accumulate": accumulate, "autocast": autocast, "master_weights": master_weights}  # fmt: skip

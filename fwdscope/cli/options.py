@@ -13,6 +13,7 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.errors import InputError
 from fwdscope.language.plan import Mesh
+from fwdscope.language.plan_parser import load_plan
 from fwdscope.limits import LIMITS, limit
 from fwdscope.settings import DTYPES, ESTIMATED, LOSSES, TrainingSettings, dtype_name
 from fwdscope.storage import PRODUCTS, Format, Stored, parse_format
@@ -162,22 +163,15 @@ MeshOption = Annotated[Mesh | None, typer.Option("--mesh", parser=_parse_mesh, m
 ShardOption = Annotated[str | None, typer.Option("--shard", metavar="FILE", help=_SHARD)]
 
 
-def on_mesh(target: Target, mesh: Mesh | None, shard: str | None, is_varied: bool = False) -> Target:
+def on_mesh(
+    target: Target, mesh: Mesh | None, shard: str | None, is_varied: bool = False, others: Mapping[str, object] = {}
+) -> Target:
     """The target on a mesh of devices, or on several, sharded as a file has it. Raises InputError."""
-    if shard is None:
-        return target._replace(mesh=mesh)
-    if mesh is None and not is_varied:
+    if mesh is None and shard is not None and not is_varied:
         raise InputError(f"--shard {shard} is the plan for a mesh: add --mesh tp=8")
-    if shard == "auto" or shard.startswith("auto:"):
-        return target._replace(mesh=mesh, plan="auto")
-    from fwdscope.language.plan_parser import read_plan
-    from fwdscope.language.source import read
-
-    try:
-        return target._replace(mesh=mesh, plan=read_plan(read(Path(shard), shard)))
-    except OSError as error:
-        help = "give a file with a plan, or auto"
-        raise InputError(f"--shard {shard} cannot be read: {error.strerror}; {help}") from None
+    for name in (name for name, value in others.items() if value and mesh is not None):
+        raise InputError(f"--mesh counts one rank on meta, without a run: leave --{name} out; torchrun … bench runs it")
+    return target._replace(mesh=mesh, plan=load_plan(shard))
 
 
 Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]

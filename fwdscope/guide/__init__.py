@@ -24,6 +24,9 @@ TOPICS: dict[str, Topic] = {
     "modules": Topic("layers made once that lines call by name", ("module", "modulelist", "moduledict", "shared")),
     "choices": Topic("if, training mode, graphs", ("choice", "if", "then", "else", "training", "graph")),
     "expect": Topic("what fwdscope check holds", ("expectations", "check", "budget", "baseline", "outputs")),
+    "shard": Topic(
+        "a mesh of devices, and how layers are split", ("mesh", "tp", "fsdp", "pp", "ranks", "per_rank", "plan")
+    ),
     "init": Topic("initial weights, default settings", ("initialization", "initialisation", "defaults", "default")),
     "numbers": Topic("how numbers are written, what is counted", ("number", "counting", "macs", "flops", "params")),
 }

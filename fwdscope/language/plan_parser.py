@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
+from typing import Literal
 
 from fwdscope.errors import InputError
 from fwdscope.language.bodies import NodeParser
@@ -10,7 +13,7 @@ from fwdscope.language.composer import compose
 from fwdscope.language.names import listed, suggestion
 from fwdscope.language.plan import DIMENSIONS, STYLES, LayerRule, Mesh, Plan
 from fwdscope.language.problems import Source, Span, SpecError
-from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode
+from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode, read
 
 # Keys that name blocks and layers in a list.
 PLAN_LISTS = {"fsdp": "write `fsdp: [layers.*]`", "stages": "write `stages: [layers.16]`"}
@@ -32,6 +35,17 @@ def read_plan(source: Source) -> Plan:
     if parser.problems:
         raise SpecError(parser.problems)
     return plan
+
+
+def load_plan(text: str | os.PathLike[str] | None) -> Plan | Literal["auto"] | None:
+    """The plan in a file; ``auto`` and ``auto:FILE`` ask for a proposed one. Raises InputError, or SpecError."""
+    if text is None or str(text).partition(":")[0] == "auto":
+        return None if text is None else "auto"
+    try:
+        return read_plan(read(Path(text), str(text)))
+    except OSError as error:
+        help = "give a file with a plan, or auto"
+        raise InputError(f"--shard {text} cannot be read: {error.strerror}; {help}") from None
 
 
 def plan_of(parser: NodeParser, node: YamlNode | None) -> Plan:

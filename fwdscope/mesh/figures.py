@@ -154,7 +154,8 @@ class Rank:
         # So many micro-batches are on their way through a stage in 1F1B: Narayanan et al. 2021, section 2.2.
         flying = min(self.micro_batches, self.stages.number - stage) * saved
         moments = []
-        share = gradients / (self.held.trained_bytes or 1)
+        # Those of earlier micro-batches are there throughout.
+        share = gradients / (self.held.trained_bytes or 1) if self.micro_batches == 1 else 0
         for part, node, levels in self.gathered.step(step.parts):
             if is_only or node in nodes:
                 activations = levels.live - levels.gradients + (0 if is_only else flying - levels.saved)
@@ -311,7 +312,8 @@ def folded(found: Iterable[Collective], rows: Sequence[LayerRow]) -> Iterator[Co
     index = {row.path: i for i, row in reversed(list(enumerate(rows)))}
     times: dict[Collective, int] = {}
     for one in found:
-        path = one.path if one.path in index or one.row is not None else as_in_report(one.path, rows)
+        is_own = one.path in index or one.row is not None or one.kind == "send"
+        path = one.path if is_own else as_in_report(one.path, rows)
         key = replace(one, path=path, row=index.get(path) if one.row is None else one.row, times=0)
         times[key] = times.get(key, 0) + one.times
     yield from (replace(one, times=number) for one, number in times.items())

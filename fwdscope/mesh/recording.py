@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from fwdscope.language.plan import Plan
-from fwdscope.mesh.sharding import ShardingMode, sharded
+from fwdscope.mesh.sharding import ShardingMode, is_packed, sharded
 from fwdscope.model.events import LineResult, StepStart
 from fwdscope.ops.nested import tensors
 from fwdscope.settings import Training, TrainingSettings
@@ -69,8 +69,10 @@ class OfRank(_Base):
         return super().mark(local_tensor(tensor))
 
     def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
-        """Whether the layer that just ended leaves nothing behind but its result."""
-        return super().is_repeatable(local_tensor(x), _locals(others), local_tensor(result))
+        """Whether the layer that just ended leaves nothing behind but its result, which each rank has whole."""
+        return local_tensor(result) is result and super().is_repeatable(
+            local_tensor(x), _locals(others), local_tensor(result)
+        )
 
 
 class RankRecorder(OfRank, Recorder):
@@ -87,6 +89,10 @@ class RankStepRecorder(OfRank, StepRecorder):
     def __init__(self, plan: Plan, mesh: DeviceMesh, settings: TrainingSettings, repeats: bool = False) -> None:
         super().__init__(settings, repeats)
         self.plan, self.mesh = plan, mesh
+
+    def is_added_to(self, parameter: Tensor) -> bool:
+        """DTensor cannot where several layers are packed."""
+        return not any(map(is_packed, getattr(parameter, "placements", ())))
 
     def stepped(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         """What the rank has of the parameters."""

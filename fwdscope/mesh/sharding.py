@@ -226,9 +226,11 @@ class ShardingMode(TorchFunctionMode):
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """A product with a weight that is split; a bias is added when partial sums are added up."""
         x, place = self.as_dtensor(x), _placement(weight)
+        if place is None and torch.is_grad_enabled():
+            weight, bias = self.as_whole(weight), self.as_whole(bias)
         if isinstance(place, Shard) and place.dim == 1:
             split: Tensor = self.settle(linear(_placed(x, Shard(x.dim() - 1)), weight))
-            return split if bias is None else split + bias
+            return split if bias is None else split + (self.as_whole(bias) if isinstance(split, DTensor) else bias)
         if place is not None and not isinstance(place, Replicate) and isinstance(_placement(x), Shard):
             x = self.gathered(x)
         if not is_packed(place):

@@ -95,7 +95,7 @@ def stages(mesh: MeshReport) -> list[Column]:
         Column("weights", weights, right=True),
         Column("MACs", counted([one.macs for one in found]), right=True),
         Column("peak memory", memory, right=True),
-        Column("a rank sends", sent, right=True),
+        Column("sent", sent, right=True),
     ]
 
 
@@ -106,7 +106,7 @@ def columns(mesh: MeshReport) -> list[Column]:
     most = sorted((one.times * one.sent for one in found), reverse=True)[:_MOST_ROWS]
     found = [one for one in found if one.times * one.sent >= most[-1]]
     sent = [one.times * one.sent for one in found]
-    each, every = units.shared_bytes([one.nbytes for one in found]), units.shared_bytes(sent)
+    each, every = units.shared_bytes([one.nbytes for one in found], 4), units.shared_bytes(sent, 4)
     return [
         Column("over", [one.dimension for one in found]),
         Column("collective", [one.kind for one in found]),
@@ -114,7 +114,7 @@ def columns(mesh: MeshReport) -> list[Column]:
         Column("layer", [_layer(one) for one in found], cut="middle", min_width=12),
         Column("times", [units.exact(one.times) for one in found], right=True),
         Column("each", each, right=True),
-        Column("a rank sends", every, right=True),
+        Column("sent", every, right=True),
     ]
 
 

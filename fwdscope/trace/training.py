@@ -416,6 +416,10 @@ class StepRecorder(Recorder):
         for moment in (*self.moments, *(moment for _, moment in more)):
             yield moment.part, owners.get(id(moment.home)), moment.operator, moment.live
 
+    def is_added_to(self, parameter: Tensor) -> bool:
+        """Whether torch can add to the gradient of a parameter in place: of any."""
+        return True
+
     def stepped(self, parameters: Sequence[Tensor]) -> Sequence[Tensor]:
         """What the optimizer steps, of the parameters with a gradient: all of them."""
         return parameters
@@ -433,7 +437,7 @@ class StepRecorder(Recorder):
         self.hook_nodes(loss)
         hooks = [parameter.register_post_accumulate_grad_hook(self.mark_gradient) for parameter in trained]
         if self.settings.accumulate > 1:  # those of a micro-batch before, which are alive throughout
-            for parameter in trained:
+            for parameter in filter(self.is_added_to, trained):
                 with without_modes():
                     parameter.grad = torch.empty_like(parameter.detach())
                 self.accumulated.update(self.memory.exclude(parameter.grad))

@@ -359,6 +359,24 @@ def test_the_cache_of_earlier_positions_is_split_by_heads() -> None:
     assert whole.mesh.rank.kv_cache == whole.totals.kv_cache // 4
 
 
+def test_micro_batches_add_up_gradients_of_packed_and_split_layers() -> None:
+    # Of each of 4 micro-batches, split by position: gradients of norms and of biases behind rows are added over ranks.
+    spec = GPT2 + """shard:
+  h.*.attn.c_attn: colwise 3
+  h.*.attn.c_proj: rowwise
+  h.*.mlp.0: colwise
+  h.*.mlp.2: rowwise
+  h.*.ln_*: sequence
+"""
+    found, once = (on_mesh(spec, "tp=4", TrainingSettings(accumulate=n), "float32") for n in (4, 1))
+    for key, (number, nbytes) in sums(once).items():
+        assert sums(found)[key] == (4 * number, 4 * nbytes)
+    # Of each block two biases of d, and weight and bias of two norms; and those of the last norm.
+    small = [one for one in once.collectives if one.kind == "all-reduce" and one.nbytes == 4 * 96]
+    assert sum(one.times for one in small) == 2 * (2 + 2 * 2) + 2
+    assert found.rank.gradient_bytes == once.rank.gradient_bytes == 4 * found.rank.params
+
+
 # --- what cannot be sharded ------------------------------------------------------------------------------------------
 
 
