@@ -361,13 +361,16 @@ def test_the_cache_of_earlier_positions_is_split_by_heads() -> None:
 
 def test_micro_batches_add_up_gradients_of_packed_and_split_layers() -> None:
     # Of each of 4 micro-batches, split by position: gradients of norms and of biases behind rows are added over ranks.
-    spec = GPT2 + """shard:
+    spec = (
+        GPT2
+        + """shard:
   h.*.attn.c_attn: colwise 3
   h.*.attn.c_proj: rowwise
   h.*.mlp.0: colwise
   h.*.mlp.2: rowwise
   h.*.ln_*: sequence
 """
+    )
     found, once = (on_mesh(spec, "tp=4", TrainingSettings(accumulate=n), "float32") for n in (4, 1))
     for key, (number, nbytes) in sums(once).items():
         assert sums(found)[key] == (4 * number, 4 * nbytes)
