@@ -43,7 +43,7 @@ def notes_on(
         yield f"the last third of the repeats is {100 * abs(drifted):.0f} % {how} than the first: its clock changes"
     if samples.batch > 1:
         yield f"each time is the mean of {samples.batch:,} forwards, since one is too short for the clock"
-    if layers and samples.times:
+    if layers and samples.times and not settings.flush_l2:
         yield from _gap(workload, settings, layers, samples, clock)
     yield from workload.notes
     if settings.autocast:
@@ -97,7 +97,7 @@ def _gap(workload: Workload, settings: BenchSettings, layers: float, samples: Sa
         if settings.latency:
             yield f"{least} or more of a forward are launching and waiting for its end, not the device's work"
             return
-        yield f"launch-bound: the device waits {least} or more a forward; use a larger batch or --compile"
+        yield f"launch-bound: the device waits {least} or more a forward; use a larger batch, --graph or --compile"
     elif gap > max(MAX_QUIET_GAP, noise):
         rest = "evaluating the spec's lines" if workload.graph is None else "calls between the layers"
         yield f"the layers sum to {100 * gap:.0f} % less than the whole: the rest is {rest}"

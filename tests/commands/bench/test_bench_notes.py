@@ -127,7 +127,7 @@ def test_interruption_autocast_and_caches_are_notes() -> None:
     assert notes(samples(1.0, 1.0, interrupted=True, precise=False)) == ["interrupted after 2 repeats"]
     assert "bytes are counted as float32" in notes(samples(*[1.0] * 9), autocast=True, dtype="bfloat16")[0]
     assert "L2 cache: --flush-l2" in notes(samples(*[1.0] * 9), clock=GPU)[0]
-    assert notes(samples(*[1.0] * 9), 1.0, GPU, flush_l2=True) == ["the layers are timed with warm caches"]
+    assert notes(samples(*[1.0] * 9), 0.5, GPU, flush_l2=True) == ["the layers are timed with warm caches"]
 
 
 def test_every_note_fits_on_a_line_of_100_columns() -> None:
