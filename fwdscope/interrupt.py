@@ -33,7 +33,7 @@ def ignore_signals() -> None:
 
 
 def end_program(number: int = signal.SIGINT, _: object = None) -> None:
-    """End the program, as the handler of a signal.
+    """End the program, as the handler of a signal, or in a thread where Python cannot call handlers.
 
     An exception could come out anywhere, as in torch's import, where Python prints it as "ignored".
     """
@@ -41,7 +41,8 @@ def end_program(number: int = signal.SIGINT, _: object = None) -> None:
     if _postponed:
         _pending = _pending or number
         return
-    ignore_signals()
+    if threading.current_thread() is threading.main_thread():
+        ignore_signals()
     try:
         for undo in reversed(_undo):
             undo()

@@ -47,7 +47,8 @@ def lines(report: Report, width: int) -> Iterator[Line]:
 def texts(report: Report) -> list[str]:
     """The same and the estimates as plain text."""
     parts = (lines, mesh_times.lines, ranks.lines, estimates.lines)
-    drawn = [line for part in parts for line in part(report, 120)]
+    blocks = [list(part(report, 120)) for part in parts]
+    drawn = [line for block in blocks if block for line in [*block, ()]][:-1]
     return ["".join(text for text, _ in line).rstrip() for line in drawn]
 
 

@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, causes
 from fwdscope.interrupt import end_program, ignore_signals
 from fwdscope.units import plural
 from fwdscope.version import __version__
@@ -245,7 +245,7 @@ def slowest(values: Sequence[float]) -> list[float]:
 def _is_lost(error: BaseException) -> bool:
     """Whether another rank is gone, as gloo and NCCL say it."""
     words = ("Connection closed by peer", "Connection reset by peer", "NCCL communicator was aborted", "remote process")
-    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
+    return any(word in str(one) for one in causes(error) for word in words)
 
 
 def _first_line(error: BaseException) -> str:
