@@ -93,6 +93,8 @@ def cases() -> Iterator[Case]:
         yield Case(spec, sets, "fsdp=2,tp=2", shard, fsdp)
     yield Case("llama3_8b", _GQA, "tp=2", _LLAMA + _SEQUENCE)
     yield Case("llama3_8b", _GQA, "tp=4", _LLAMA)
+    # Gradients of 2.4 MB: a bucket of 1 MiB, and the rest.
+    yield Case("llama3_8b", {**_GQA, "d": 64, "d_ff": 512, "head_dim": 16, "vocab": 512}, "dp=2")
     for spec, stage in (("llama3_8b", "model.layers.1"), ("vit_b_16", "encoder.layers.1"), ("mlp_blocks", "net.out")):
         yield Case(spec, _NETWORKS[spec][0], "pp=2", stages=stage)
     yield Case("llama3_8b", _GQA, "pp=2,tp=2", _LLAMA, stages="model.layers.1")
@@ -215,14 +217,15 @@ def _run_command(arguments: list[str]) -> None:
 def _subject(case: Case) -> tuple[Any, Any, Any]:
     from fwdscope import inspection
     from fwdscope.cli.options import target_of
-    from fwdscope.language.plan import Mesh
+    from fwdscope.language.plan import Mesh, Plan
     from fwdscope.language.plan_parser import read_plan
     from fwdscope.language.problems import Source
 
     sets = [f"{name}={value}" for name, value in case.sets.items()]
     fsdp = f'\n  fsdp: ["{case.fsdp}"]' if case.fsdp else ""
     stages = f"\n  stages: [{case.stages}]" if case.stages else ""
-    plan = read_plan(Source("plan.yaml", f"shard:{case.shard}{fsdp}{stages}\n"))
+    text = f"{case.shard}{fsdp}{stages}"
+    plan = read_plan(Source("plan.yaml", f"shard:{text}\n")) if text else Plan()
     return (
         inspection.make_subject(target_of(case.spec, sets, None, "float32", False, None, None)),
         Mesh.parse(case.mesh),
@@ -247,9 +250,9 @@ def _run_cases(folder: Path, rank: int, mine: list[tuple[int, tuple[Any, Any, An
 def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.nn.parallel import DistributedDataParallel
 
     from fwdscope.mesh.ranks import CollectiveCounter, on_ranks, whole
-    from fwdscope.ops.nested import tensors
 
     torch.manual_seed(0)
     with subject.placed(torch.device("cpu"), 0, {}, True) as call, sdpa_kernel(SDPBackend.MATH):
@@ -268,12 +271,21 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
                 backward = CollectiveCounter(devices)
                 if mesh.size("pp") == 1:
                     with torch.enable_grad():
-                        loss = sum(one.sum() for one in tensors(network.outputs()) if one.is_floating_point())
+                        if set(dict(mesh.sizes)) == {"dp"}:
+                            network.module = DistributedDataParallel(module)
+                            _loss(network).backward()  # its first step has one bucket
+                        loss = _loss(network)
                         with backward:
-                            loss.backward()  # type: ignore[union-attr]
+                            loss.backward()
     far = max(float((one - other).abs().max()) for one, other in zip(after, before, strict=True))
     traffic, back = ([list(vars(one).values()) for one in counted.traffic] for counted in (counter, backward))
     return {"params": held, "macs": counter.product_flops // 2, "traffic": traffic, "backward": back, "far": far}
+
+
+def _loss(network: Any) -> Any:
+    from fwdscope.ops.nested import tensors
+
+    return sum(one.sum() for one in tensors(network.outputs()) if one.is_floating_point())
 
 
 def _straight(subject: Any, call: Any) -> Any:
