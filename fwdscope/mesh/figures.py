@@ -153,21 +153,22 @@ class Rank:
         saved = sum(number * row.saved for row, number in rows)
         # So many micro-batches are on their way through a stage in 1F1B: Narayanan et al. 2021, section 2.2.
         flying = min(self.micro_batches, self.stages.number - stage) * saved
-        moments = []
+        found: list[tuple[int, int, int]] = []
         # Those of earlier micro-batches are there throughout.
         share = gradients / (self.held.trained_bytes or 1) if self.micro_batches == 1 else 0
         for part, node, levels in self.gathered.step(step.parts):
             if is_only or node in nodes:
                 activations = levels.live - levels.gradients + (0 if is_only else flying - levels.saved)
-                moments.append((activations + round(levels.gradients * share), self.gathered.more(part, node)))
+                found.append((activations, round(levels.gradients * share), self.gathered.more(part, node)))
         last = step.before_optimizer - self.held.trained_bytes * (self.micro_batches == 1)
-        moments.append((max(0, last) * is_only + gradients * (self.micro_batches == 1) + stepped.workspace, 0))
-        live, more = max(moments, key=sum)
+        found.append((max(0, last) * is_only + stepped.workspace, gradients * (self.micro_batches == 1), 0))
+        live, new, more = max(found, key=sum)
         optimizer = _sums(stepped.records)
         return replace(
             figures, macs=sums.macs + optimizer.macs, flops=sums.flops + optimizer.flops,
-            peak_memory=always + live + more, peak_activations=live, gathered_bytes=more,
-            gradient_bytes=gradients, state_bytes=stepped.state, saved_bytes=saved if not is_only else step.saved,
+            peak_memory=always + live + new + more, peak_activations=live, gathered_bytes=more,
+            peak_gradients=new if self.micro_batches == 1 else gradients, gradient_bytes=gradients,
+            state_bytes=stepped.state, saved_bytes=step.saved if is_only else saved,
         )  # fmt: skip
 
     # -- collectives --------------------------------------------------------------------------------------------------

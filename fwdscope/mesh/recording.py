@@ -17,7 +17,7 @@ from fwdscope.settings import Training, TrainingSettings
 from fwdscope.torch_private import local_tensor
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.past import Past
-from fwdscope.trace.record import Recorder
+from fwdscope.trace.record import Node, Recorder
 from fwdscope.trace.training import StepRecorder
 
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ class RankStepRecorder(OfRank, StepRecorder):
     def __init__(self, plan: Plan, mesh: DeviceMesh, settings: TrainingSettings, repeats: bool = False) -> None:
         super().__init__(settings, repeats)
         self.plan, self.mesh = plan, mesh
+
+    @contextlib.contextmanager
+    def compute_again(self, node: Node) -> Iterator[None]:
+        """Record what the backward computes again, sharded as before."""
+        with super().compute_again(node), ShardingMode(self.plan, self.mesh, is_inner=True):
+            yield
 
     def is_added_to(self, parameter: Tensor) -> bool:
         """DTensor cannot where several layers are packed."""

@@ -145,8 +145,10 @@ class _Whole(torch.autograd.Function):
 class ShardingMode(TorchFunctionMode):
     """Runs the functions of a sharded network: see the module's docstring."""
 
-    def __init__(self, plan: Plan, mesh: DeviceMesh) -> None:
+    def __init__(self, plan: Plan, mesh: DeviceMesh, is_inner: bool = False) -> None:
         super().__init__()
+        # Whether it runs inside another, as what a backward computes again.
+        self.is_inner = is_inner
         self.mesh = mesh
         self.splits_sequence = plan.splits_sequence
         # Tensors that were made whole DTensors, by the identity of what they were made of, as long as that lives.
@@ -154,7 +156,8 @@ class ShardingMode(TorchFunctionMode):
         self.stack, self.splits_loss = contextlib.ExitStack(), False
 
     def __enter__(self) -> ShardingMode:
-        self.stack.enter_context(implicit_replication())
+        if not self.is_inner:  # which would end that of the other
+            self.stack.enter_context(implicit_replication())
         super().__enter__()
         return self
 
@@ -213,7 +216,7 @@ class ShardingMode(TorchFunctionMode):
 
     def split_loss(self) -> None:
         """Compute losses on classes that are split, until the mode ends, since the backward does so too."""
-        if not self.splits_loss:
+        if not self.splits_loss and not self.is_inner:
             self.stack.enter_context(loss_parallel())
         self.splits_loss = True
 

@@ -56,7 +56,8 @@ def per_rank(report: Report, mesh: MeshReport) -> tuple[str, ...]:
     """``each rank has 1.00 G parameters (3.74 GiB)``, its MACs and FLOPs, its memory."""
     rank = mesh.rank
     parts = [("weights", rank.param_bytes), ("optimizer state", rank.state_bytes or 0), ("cache", rank.kv_cache or 0)]
-    parts += [("gathered weights", rank.gathered_bytes), ("activations", rank.peak_activations)]
+    parts += [("gradients", rank.peak_gradients), ("gathered weights", rank.gathered_bytes)]
+    parts.append(("other" if report.training else "activations", rank.peak_activations))
     parts = [(name, size) for name, size in parts if size * 200 >= rank.peak_memory]
     texts = [
         f"a rank has {units.count(rank.params)} parameters ({units.byte_size(rank.param_bytes)})",

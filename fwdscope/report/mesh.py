@@ -60,11 +60,12 @@ class RankFigures:
     input_bytes: int
     macs: int
     flops: int
-    # The most bytes alive at once, and of these the activations; with a training step, those of the step.
+    # The most bytes alive at once, and of these activations; in a step with what the optimizer needs meanwhile.
     peak_memory: int
     peak_activations: int
-    # Weights that are gathered for a while, at that moment.
+    # At that moment, weights and gradients that are gathered for a while, and gradients that stay.
     gathered_bytes: int = 0
+    peak_gradients: int = 0
     # Of a training step, for which ``macs`` and ``flops`` are those of all its parts.
     gradient_bytes: int | None = None
     state_bytes: int | None = None

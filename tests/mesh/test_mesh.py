@@ -172,6 +172,19 @@ def test_a_step_reduces_as_often_in_the_backward() -> None:
     assert found.rank.state_bytes == 2 * found.rank.param_bytes + 4 * 9 * DEPTH
 
 
+def test_a_checkpointed_block_reduces_again_what_its_backward_needs() -> None:
+    found = on_mesh(LLAMA, "tp=8", TrainingSettings(checkpoint=("layers.*",)))
+    # Of each block what attention gives is computed, and added up, again; the last product's result is not needed.
+    assert sums(found)["tp", "all-reduce", "backward"] == (3 * DEPTH, 3 * DEPTH * X)
+    again = [one for one in found.collectives if one.path in ("layers.0", "layers.1")]
+    assert [(one.times, one.nbytes, one.direction) for one in again] == [(1, X, "backward")] * DEPTH
+    # Only the input of each block is kept: that of the first is the network's.
+    assert found.rank.saved_bytes == (DEPTH - 1) * X
+    rank = found.rank
+    parts = rank.param_bytes, rank.input_bytes, rank.state_bytes or 0, rank.peak_activations, rank.peak_gradients
+    assert rank.peak_memory == sum(parts)
+
+
 def test_hybrid_sharding_scatters_over_one_dimension_and_reduces_over_the_other() -> None:
     found = on_mesh(LLAMA, "dp=2,fsdp=4", STEP)
     whole = 2 * DEPTH * (MATRICES + NORMS)

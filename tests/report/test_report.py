@@ -243,7 +243,7 @@ _collectives = st.builds(
 )
 _meshes = st.builds(
     MeshReport, _tuples(st.builds(MeshDimension, _texts, _counts)), _texts,
-    st.builds(RankFigures, *[_counts] * 9, *[_unknown] * 4), _counts, _counts, _tuples(_collectives),
+    st.builds(RankFigures, *[_counts] * 10, *[_unknown] * 4), _counts, _counts, _tuples(_collectives),
     _tuples(st.builds(Stage, _texts, *[_counts] * 6)), _counts, _counts, _tuples(_texts),
 )  # fmt: skip
 _latencies_of_links = _tuples(st.one_of(st.none(), st.floats(1e-30, 1e29)))
