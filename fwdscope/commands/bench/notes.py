@@ -97,7 +97,7 @@ def _gap(workload: Workload, settings: BenchSettings, layers: float, samples: Sa
         if settings.latency:
             yield f"{least} or more of a forward are launching and waiting for its end, not the device's work"
             return
-        yield f"launch-bound: the device waits {least} or more a forward; use a larger batch, --graph or --compile"
+        yield f"launch-bound: the device waits {least} or more a forward: --graph, --compile, a larger batch"
     elif gap > max(MAX_QUIET_GAP, noise):
         rest = "evaluating the spec's lines" if workload.graph is None else "calls between the layers"
         yield f"the layers sum to {100 * gap:.0f} % less than the whole: the rest is {rest}"
