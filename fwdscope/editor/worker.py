@@ -28,8 +28,8 @@ from fwdscope.language.problems import Problem, Span
 if TYPE_CHECKING:
     from fwdscope.report import Report
 
-# Seconds without a message after which figures are computed, and sizes are put in vars.
-_PAUSE = 0.1
+# Seconds without a message after which figures are computed and sizes put in vars: of the last file, and of others.
+_PAUSE, _LONG_PAUSE = 0.1, 2.0
 # Seconds that the first figures of a file wait for sizes in vars; after which the sizes stay numbers.
 _SOON, _LONG = 0.5, 10.0
 
@@ -117,13 +117,18 @@ class _Builder:
 
     def _step(self) -> None:
         """Do what is most urgent: a text, a request, then what can wait for a pause."""
-        later = next((one for one in reversed(self.files.values()) if not (one.reported and one.named)), None)
-        if not self.inbox.wait(_PAUSE if later else None):
+        waiting = [one for one in self.files.values() if not (one.reported and one.named)]
+        # A file that is not edited now waits longer: what is begun for it would delay the next hints of the other.
+        later = waiting[-1] if waiting else None
+        pause = _PAUSE if later is not None and later is next(reversed(self.files.values())) else _LONG_PAUSE
+        if not self.inbox.wait(pause if later else None):
             assert later is not None
             if not later.reported:
                 self._figures(later)
             else:
                 self._name(later)
+            if later.reported and later.named:
+                later.build = LiveBuild(later.build.document, later.build.between)  # its network goes
                 gc.collect()
             return
         while self.inbox.closed:
@@ -289,8 +294,9 @@ def main() -> None:
     os.dup2(2, 1)
     gc.disable()
     builder = _Builder(received, sent)
-    # What a first build loads and keeps, before the first text.
-    warm = Document("inputs:\n  x: randn(1, 3, 8, 8)\nlayers:\n  - Conv2d(4, 3)\n  - BatchNorm2d\n  - ReLU\n")
-    LiveBuild(warm).shapes({}, varied=True)
+
+    if not builder.inbox.is_waiting():  # what a first build loads
+        warm = Document("inputs:\n  x: randn(1, 3, 8, 8)\nlayers:\n  - Conv2d(4, 3)\n  - BatchNorm2d\n  - ReLU\n")
+        LiveBuild(warm).shapes({})
     gc.freeze()
     builder.run()
