@@ -103,9 +103,11 @@ def cluster_of(text: str, ranks: int | None = None, part: bool = False) -> tuple
     if inner is None and network is None and number > 1:
         raise ClusterError(f"no link of {device.name} is known: write one, {_EXAMPLE}; {_known()}")
     node = _node_size(size, inner.node if inner is not None else 1)
+    if not has_number and ranks is None and size is not None:
+        number = node
     node = number if number < node and size is None else node
     if number % node:
-        raise ClusterError(f"{plural(number, 'device')} are no whole number of nodes of {exact(node)}")
+        raise ClusterError(f"{plural(number, 'device')} do not divide into nodes of {exact(node)}")
     outer = None
     if number > node:
         word, _, usual = inner.network.partition(":") if inner is not None else ("", "", "")

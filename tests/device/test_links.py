@@ -53,6 +53,8 @@ def test_a_cluster_is_devices_in_nodes_and_two_links(
 
 def test_a_device_without_a_number_is_as_many_as_the_mesh_has_ranks() -> None:
     assert cluster_of("H100", 32)[1].number == 32
+    assert cluster_of("H100 nvlink:4 ib:200G", 32)[1].node == 4
+    assert cluster_of("H100 nvlink:4 ib:200G")[1].number == 4
     with pytest.raises(UnknownAcceleratorError, match="the mesh has 8 ranks, and here are 4 devices"):
         cluster_of("H100x4", 8)
 
@@ -64,7 +66,7 @@ def test_a_device_without_a_number_is_as_many_as_the_mesh_has_ranks() -> None:
         ("H100x8 nvlnk:8", "there is no link 'nvlnk': did you mean nvlink. within a node there are nvlink, pcie"),
         ("T4x8 nvlink:8", "T4 has no nvlink: it has PCIe 3 x16"),
         ("M3x4", "no link of Apple M3 .10. is known: write one"),
-        ("H100x12", "12 devices are no whole number of nodes of 8"),
+        ("H100x12", "12 devices do not divide into nodes of 8"),
         ("H100x8 nvlink:many", "how many devices a node has behind the colon"),
         ("H100x32 ib:fast", "bits a second of each device behind the colon, as in ib:400G"),
         ("H100x32 ib:400G roce:400G", "one link within a node and one network"),
