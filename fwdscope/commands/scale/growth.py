@@ -498,7 +498,8 @@ def grow(
     names_of_all = [*TOTALS, *(OF_STEP if training else ()), *peaks]
     figures = {name: _figure(name, search, found) for name in names_of_all}
     formulas = dict(found.formulas)
-    # What has no formula in some vars may have one in the others.
+    # What has no formula in some vars may have one in the others, for one value of these.
+    fixed: dict[Key, tuple[Bound, ...]] = {}
     bad = {name for key in primary for name in found.broken.get(key, ())}
     if bad and (rest := {name: value for name, value in base.items() if name not in bad}):
         kept = {name: value for name, value in base.items() if name in bad}
@@ -506,6 +507,8 @@ def grow(
             lambda point: search.at({**kept, **point}), rest, primary, held_out, sizes=sizes, thresholds=compared
         )
         others = narrower.find()
+        at = [Bound(name, value, value, f"{name} = {value:,}") for name, value in kept.items()]
+        fixed = {key: (*_bounds(others.ranges, key), *at) for key in others.formulas.keys() - formulas.keys()}
         formulas = {**others.formulas, **formulas}
         for name, one in figures.items():
             if one.formula is None:
@@ -515,7 +518,7 @@ def grow(
     if probe.takes_tokens and training is None and (cache := _cache(target, search, found, keep)) is not None:
         figures["kv_cache"] = cache
     ordered = {name: figures[name] for name in FIGURES if name in figures}
-    bounds = {key: narrow for key in formulas if (narrow := _bounds(found.ranges, key))}
+    bounds = {key: narrow for key in formulas if (narrow := fixed.get(key) or _bounds(found.ranges, key))}
     rows = tuple(_rows(probe.rows, formulas, (*OF_ROWS, *(OF_BACKWARD if training else ())), bounds))
     varied = [one.name for one in found.ranges]
     apart = {key: formula for key, formula in formulas.items() if not isinstance(key, RowKey | LiveKey)}

@@ -71,11 +71,6 @@ class VarRange:
         """The least and the greatest value that the formula of a figure was checked for."""
         return max(self.low, self.lows.get(key, self.low)), min(self.high, self.highs.get(key, self.high))
 
-    def covers(self, key: Key, value: int) -> bool:
-        """Whether a value is in the range of a figure."""
-        low, high = self.bounds(key)
-        return low <= value <= high
-
     def inside(self, bounds: tuple[int, int], at: int) -> int:
         """The first or last choice within bounds."""
         choices = self.choices()
@@ -401,13 +396,19 @@ class Interpolation:
     ) -> set[Key]:
         """The figures that are not what their formulas give at a point in their ranges, or have no point there."""
         right: dict[Key, bool] = {}
+        # Most figures have few formulas and few ranges among them.
+        alike: dict[tuple[Any, ...], list[Key]] = {}
+        for key, formula in formulas.items():
+            alike.setdefault((id(formula), *[one.bounds(key) for one in ranges]), []).append(key)
         for point in points:
             there, values = self.at(point) or {}, dict[int, int]()
-            for key, formula in formulas.items():
-                if right.get(key, True) and all(one.covers(key, point[one.name]) for one in ranges):
-                    if id(formula) not in values:
-                        values[id(formula)] = formula(point)
-                    right[key] = there.get(key) == values[id(formula)]
+            place = [point[one.name] for one in ranges]
+            for (identity, *bounds), keys in alike.items():
+                if all(low <= value <= high for value, (low, high) in zip(place, bounds, strict=True)):
+                    if identity not in values:
+                        values[identity] = formulas[keys[0]](point)
+                    for key in keys:
+                        right[key] = right.get(key, True) and there.get(key) == values[identity]
         return {key for key in formulas if not right.get(key, False)}
 
     def probe_like(self, known: VarRange) -> VarRange | None:

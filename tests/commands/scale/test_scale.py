@@ -183,12 +183,30 @@ def test_what_deepseek_keeps_of_a_position_is_its_latent_for_each_sequence() -> 
     assert got["kv_cache"] == 4 * (512 + 64) * B
 
 
+_WAVENET = Target("wavenet", {"stacks": "1", "T": "64", "depth": "3"})
+
+
+@cache
+def _small_wavenet() -> Scaling:
+    return grow(_WAVENET, ["width", "depth"], held_out=2)
+
+
 def test_what_wavenet_keeps_has_a_formula_in_all_but_the_number_of_dilations() -> None:
-    target = Target("wavenet", {"stacks": "1", "T": "64", "depth": "3"})
-    cache = grow(target, ["width", "depth"], held_out=2).figures["kv_cache"]
+    kept = _small_wavenet().figures["kv_cache"]
     # The inputs of dilations 1, 2 and 4, and one in front of them: 2^depth has no polynomial.
-    assert cache.broken == ("depth",)
-    assert (cache.formula, cache.fixed) == (4 * 8 * variable("width"), {"depth": 3})
+    assert kept.broken == ("depth",)
+    assert (kept.formula, kept.fixed) == (4 * 8 * variable("width"), {"depth": 3})
+
+
+def test_rows_with_formulas_for_one_value_of_a_var_say_so() -> None:
+    # What dilations read and write grows as 2^depth: formulas of bytes are those of depth = 3.
+    got = _small_wavenet()
+    compared, wrong = wrong_figures(got, _WAVENET, 3)
+    assert compared
+    assert not wrong
+    (row,) = (one for one in got.rows if one.path == "layers")
+    assert row.formulas["bytes_read"] is not None
+    assert row.narrow["bytes_read"] == ("depth = 3",)
 
 
 @pytest.mark.parametrize(("name", "names"), [("lstm", "B,T,hidden,depth"), ("nerf", "depth,W")])
