@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
 from torch import nn
 
+from fwdscope.errors import LayerError
 from fwdscope.language.plan import Mesh, Plan
 from fwdscope.mesh.holdings import Holding, Holdings, expert_ranks, groups_of, holdings
 from fwdscope.mesh.recording import rank_recorder
+from fwdscope.mesh.sharding import ShardError
 from fwdscope.mesh.stages import Stages
 from fwdscope.mesh.world import fake_world
 from fwdscope.ops.dispatch import OpRecord
@@ -31,6 +33,7 @@ from fwdscope.settings import Training, TrainingSettings
 from fwdscope.trace.memory import sizes
 from fwdscope.trace.optimizers import Stepped, step_optimizer
 from fwdscope.trace.parameters import named_tensors
+from fwdscope.trace.past import Past
 from fwdscope.trace.record import Levels, Node, Part, Recorder, Trace, sum_figures
 from fwdscope.trace.rows import RowOperators, row_operators
 from fwdscope.units import plural
@@ -54,8 +57,12 @@ def record_rank(trace_by: TraceBy, module: nn.Module, plan: Plan, mesh: Mesh, tr
     """Record the first rank of a mesh, in one process with a fake process group where layers are split."""
     held, ranks = holdings(module, plan, mesh), mesh.size("tp")
     layers = plan if ranks > 1 else replace(plan, layers=())
-    with fake_world("tp", ranks) as world:
-        make = partial(rank_recorder, layers, world, training)
+    with fake_world("tp", ranks) as world, _located(recorders := list[Recorder]()):
+
+        def make(repeats: bool = False, past: Past | None = None) -> Recorder:
+            recorders.append(rank_recorder(layers, world, training, repeats, past))
+            return recorders[-1]
+
         if ranks > 1:
             trace_by(make)  # DTensor runs the first call of an operator on whole tensors too
         if past:
@@ -68,6 +75,17 @@ def record_rank(trace_by: TraceBy, module: nn.Module, plan: Plan, mesh: Mesh, tr
     if trace.module is not None:
         module, held = trace.module, holdings(trace.module, plan, mesh)
     return Rank(trace, module, held, plan, training)
+
+
+@contextlib.contextmanager
+def _located(recorders: Sequence[Recorder]) -> Iterator[None]:
+    """Say in which layer of a module something cannot be split; a spec's lines say so themselves."""
+    try:
+        yield
+    except LayerError as error:
+        around = recorders[-1].stack if recorders else ()
+        path = next((node.path for node in reversed(around) if isinstance(node, Node) and node.path), "")
+        raise ShardError(f"{path}: {error.message}".removeprefix(": "), help=error.help) from error
 
 
 class _Sums(NamedTuple):
@@ -98,10 +116,19 @@ class Rank:
         self.stages = Stages(self.rows, plan, self.mesh)
         self.counts = [self.stages.counts(self.rows, i) for i in range(len(self.rows))]
         self.gathered = Gathered(trace, held)
+        # The stages that tied weights are in, beside that of their layer.
+        self.tied: dict[str, set[int]] = {}
+        for row, counts in zip(self.rows, self.counts, strict=True):
+            for name in row.reads:
+                self.tied.setdefault(name, set()).update(stage for stage, number in enumerate(counts) if number)
 
     def holds(self, stage: int) -> list[Holding]:
         """The parameters of a stage."""
-        return [one for one in self.held.found.values() if self.stages.of(one.name) == stage]
+        return [one for one in self.held.found.values() if stage in self.stages_of(one)]
+
+    def stages_of(self, held: Holding) -> set[int]:
+        """The stages that have a parameter."""
+        return {self.stages.of(held.name), *self.tied.get(held.name, ())}
 
     def work(self, path: str) -> float:
         """How much of a row's work is a rank's: of experts, its own for the positions that all ranks send them."""
@@ -236,6 +263,10 @@ class Rank:
     def _sends(self, stage: int) -> Iterator[Collective]:
         """What a stage sends to the next, and in the backward to the one before."""
         number = self.stages.number
+        for one in self.holds(stage) if self.step is not None else ():  # gradients of tied weights are added up
+            if one.requires_grad and (several := len(self.stages_of(one))) > 1:
+                path = one.name.rpartition(".")[0]
+                yield Collective("all-reduce", "pp", several, one.nbytes, 1, path, "backward")
         for at in (stage, stage + 1):
             if 0 < at < number:
                 place = self.stages.begins[at - 1][0]
@@ -259,7 +290,9 @@ def mesh_report(rank: Rank, report: Report) -> MeshReport:
     )
     heaviest = max(range(number), key=lambda stage: (figures[stage].peak_memory, figures[stage].flops))
     alike = rank.mesh.ranks // number
-    notes = []
+    notes: list[str] = []
+    tied = [one.name for one in rank.held.found.values() if len(rank.stages_of(one)) > 1]
+    notes += [f"tied weights are in several stages: {', '.join(tied)}"] * bool(tied)
     if number > 1 and rank.step is not None and rank.micro_batches < number:
         few = plural(rank.micro_batches, "micro-batch")
         notes.append(f"{few} for {number} stages leave most of them idle: --accumulate {4 * number}")

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from torch import nn
 
-from fwdscope.errors import InputError, LayerError
+from fwdscope.errors import InputError
 from fwdscope.language.plan import Mesh, Plan
 from fwdscope.language.problems import Problem, SpecError
 from fwdscope.mesh.figures import mesh_report, record_rank, row_shares
@@ -56,7 +56,4 @@ def with_mesh(subject: Recordable, report: Report, mesh: Mesh, plan: Plan | Lite
             raise
         problem = Problem(plan.source, plan.spans[error.pattern], "shard", error.message, error.help)
         raise SpecError([problem]) from None
-    except LayerError as error:
-        help = f"; {error.help}" if error.help else ""
-        raise InputError(f"--mesh {mesh}: {error.message}{help}") from None
     return replace(report, layers=layers, mesh=replace(found, notes=(*notes, *found.notes)))

@@ -187,6 +187,8 @@ class RowOperators(NamedTuple):
     # The nodes that it stands for, and the parameters that it is the first to have.
     nodes: Sequence[Node]
     own: Sequence[tuple[str, Tensor]]
+    # Weights of layers elsewhere that it reads.
+    reads: Sequence[str]
     ops: Sequence[OpRecord]
     backward: Sequence[OpRecord]
     # Bytes that it is the first to keep for its backward, and that it keeps between steps of generation.
@@ -204,7 +206,7 @@ def row_operators(trace: Trace) -> list[RowOperators]:
         for step in steps:
             place, many = len(found), times * step.repeat
             kept = sum([one.nbytes for one in step.cached])
-            of = step.node.path, many, step.nodes, step.own, step.ops, step.backward, step.saved, kept
+            of = step.node.path, many, step.nodes, step.own, step.reads, step.ops, step.backward, step.saved, kept
             found.append(RowOperators(*of, 0))
             add(step.children, many)
             found[place] = found[place]._replace(inside=len(found) - place - 1)

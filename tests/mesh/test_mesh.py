@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
 from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.commands.diff import compare
 from fwdscope.errors import InputError
-from fwdscope.inspection import inspect_subject
+from fwdscope.inspection import inspect_module, inspect_subject
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.plan import Mesh
 from fwdscope.language.plan_parser import read_plan
-from fwdscope.language.problems import Source
+from fwdscope.language.problems import Source, SpecError
 from fwdscope.mesh.propose import propose
 from fwdscope.render import Options, render
 from fwdscope.render.sweep_costs import render as render_sweep
@@ -361,6 +362,15 @@ def test_stages_have_their_layers_and_send_what_flows_between_them() -> None:
     assert sums(found)["tp", "all-reduce", "forward"] == (2 * 4, 2 * 4 * X)
 
 
+def test_tied_weights_are_in_each_stage_that_reads_them() -> None:
+    spec = GPT2 + "shard:\n  stages: [h.1]\n"
+    found, d, vocab = on_mesh(spec, "pp=2", STEP, "float32"), 96, 2048
+    block = 12 * d * d + 13 * d
+    assert [one.params for one in found.stages] == [vocab * d + block, vocab * d + block + 2 * d]
+    assert sums(found)["pp", "all-reduce", "backward"] == (1, 4 * vocab * d)
+    assert "tied weights are in several stages: wte.weight" in found.notes
+
+
 def test_the_cache_of_earlier_positions_is_split_by_heads() -> None:
     def subject() -> SpecSubject:
         return SpecSubject(check(parse(Source("test.yaml", LLAMA))), dtype="bfloat16", past=100)
@@ -411,6 +421,31 @@ def test_micro_batches_add_up_gradients_of_packed_and_split_layers() -> None:
 def test_what_cannot_be_sharded_is_an_error_that_says_where(mesh: str, spec: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         on_mesh(spec, mesh)
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(24, 24), nn.Linear(24, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(x).view(2, 6, 4)
+        return self.down(y.flatten(1))
+
+
+def test_a_module_names_the_layer_that_cannot_be_split() -> None:
+    plan = read_plan(Source("plan.yaml", "shard:\n  0.up: colwise\n  0.down: rowwise\n"))
+    module, x = nn.Sequential(Heads()), torch.empty(2, 24, device="meta")
+    found = inspect_module(module, (x,), mesh=Mesh.parse("tp=3"), plan=plan).mesh
+    assert found is not None
+    # A third of 24 · 24 + 24 and of 24 · 24, and a bias of 24; an all-reduce of 2 · 24 float32.
+    assert found.rank.params == 24 * 24 // 3 + 8 + 24 * 24 // 3 + 24
+    assert sums(found) == {("tp", "all-reduce", "forward"): (1, 2 * 24 * 4)}
+    with pytest.raises(InputError, match=r"^0: dimension 1 of \(2, 24\) is split over 4 ranks of tp, and view makes 6"):
+        inspect_module(module, (x,), mesh=Mesh.parse("tp=4"), plan=plan)
+    wrong = read_plan(Source("plan.yaml", "shard:\n  0.up: colwise\n  0.dawn: rowwise\n"))
+    with pytest.raises(SpecError, match=r"plan.yaml:3:3: error: 0.dawn: no layer has this path"):
+        inspect_module(module, (x,), mesh=Mesh.parse("tp=2"), plan=wrong)
 
 
 def test_nothing_of_the_process_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
