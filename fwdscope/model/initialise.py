@@ -24,14 +24,18 @@ from fwdscope.torch_private import without_functions
 
 
 def materialise(
-    network: Network, device: str | torch.device = "cpu", seed: int = 0, given: Collection[str] = ()
+    network: Network,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+    given: Collection[str] = (),
+    on_host: bool = True,
 ) -> Network:
     """Give a network built on meta its weights on a device.
 
     Layers are initialised by torch, Parameters and Buffers of the file by their expressions, then the spec's ``init``
-    applies: on the CPU, so that a seed gives the same weights on every device. Tied weights stay tied. The caller will
-    fill the tensors of the ``state_dict`` named in ``given``: layers that have no others are left empty. torch's
-    generators are left as they were.
+    applies: on the CPU (``on_host``), so that a seed gives the same weights on every device. Tied weights stay tied.
+    The caller will fill the tensors of the ``state_dict`` named in ``given``: layers that have no others are left
+    empty. torch's generators are left as they were.
     """
     device, blueprint = torch.device(device), network.blueprint
     assert not blueprint.only_on_meta
@@ -39,8 +43,8 @@ def materialise(
     filled = {id(own[name]) for name in given}
     given = {name for name, tensor in own.items() if id(tensor) in filled}  # with all that they are tied to
     with seed_generators(device, seed), preserve_ties(network), torch.no_grad(), torch_default_dtype(blueprint.dtype):
-        network.to_empty(device="cpu")
-        blueprint.device = torch.device("cpu")
+        blueprint.device = torch.device("cpu") if on_host else device
+        network.to_empty(device=blueprint.device)
         for path, module in network.named_modules():
             groups = (module.named_parameters, module.named_buffers)
             if given and given.issuperset(n for named in groups for n, _ in named(path, remove_duplicate=False)):

@@ -7,14 +7,14 @@ Workspaces of libraries and fragmentation are only estimated: where just these d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from fwdscope.device.local import LocalDevice
-from fwdscope.report import RELUS, Report
+from fwdscope.device.local import LocalDevice, free_memory
+from fwdscope.report import RELUS, Report, Totals
 from fwdscope.run.batch import largest_batch
 from fwdscope.run.statistics import scratch_bytes
 from fwdscope.run.subject import Subject
@@ -80,6 +80,12 @@ def reserved(sizes: Iterable[int]) -> int:
         else:
             large += -(-size // (2 * _MIB)) * 2 * _MIB
     return -(-small // (2 * _MIB)) * 2 * _MIB + -(-middle // (20 * _MIB)) * 20 * _MIB + large
+
+
+def fits_on_host(place: torch.device, totals: Totals, free: Callable[[str], int | None] = free_memory) -> bool:
+    """Whether weights can be made on the CPU before they go to a device, as they are where a spec has no others."""
+    room = free("cpu") if place.type != "cpu" else None
+    return room is None or totals.param_bytes + totals.buffer_bytes <= room
 
 
 def check_memory(need: Needed, subject: Subject, report: Report, device: LocalDevice, batch: int | None) -> str | None:

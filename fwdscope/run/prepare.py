@@ -13,7 +13,7 @@ from fwdscope.model.process_state import seed_generators
 from fwdscope.report import LayerRow, Report
 from fwdscope.report.throughput import batch_of
 from fwdscope.run.context import out_of_memory_as_run_error
-from fwdscope.run.memory_guard import check_memory, needed
+from fwdscope.run.memory_guard import check_memory, fits_on_host, needed
 from fwdscope.run.placement import ModuleCall
 from fwdscope.run.subject import Subject
 from fwdscope.run.weights import Weights, match_weights
@@ -66,11 +66,16 @@ def prepared(
     batch = batch_of(report)
     need = needed(subject, report, place, copied or bool(weights.tensors), stats)
     note = check_memory(need, subject, report, device, batch)
+    on_host = not subject.draws_weights or fits_on_host(place, report.totals)
+    notes = [note] if note else []
+    notes += (
+        [] if on_host else [f"weights are drawn on {place}, since the CPU's memory is short: not the CPU's of a seed"]
+    )
     # Before the network leaves meta, where torch separates tensors that are tied.
     rows = rows_with_nodes(subject.trace_every_copy())
     with seed_generators(place, settings.seed), out_of_memory_as_run_error():
         settings.on_progress(f"making weights on {device.device}")
-        with subject.placed(place, settings.seed, weights.tensors, copied) as call:
+        with subject.placed(place, settings.seed, weights.tensors, copied, on_host) as call:
             device = replace(device, free=free_memory(place))
             settings.on_progress(f"running on {device.device}")
-            yield Prepared(subject, report, rows, call, device, weights, batch, (note,) if note else ())
+            yield Prepared(subject, report, rows, call, device, weights, batch, tuple(notes))

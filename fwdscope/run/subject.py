@@ -66,6 +66,8 @@ class Subject(ABC):
     training: Training
     # Earlier positions whose keys and values are kept.
     past: int = 0
+    # Whether its weights are initialised when it is placed.
+    draws_weights = False
 
     # --- on meta -----------------------------------------------------------------------------------------------------
 
@@ -169,12 +171,12 @@ class Subject(ABC):
 
     @abstractmethod
     def placed(
-        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
+        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool, on_host: bool = True
     ) -> AbstractContextManager[ModuleCall]:
         """The network and its inputs on a device, with numbers in them.
 
-        ``given`` are weights by name; all others are initialised from ``seed``. With ``weights_change`` the weights may
-        be changed inside. Raises RunError where it cannot be made there.
+        ``given`` are weights by name; all others are initialised from ``seed``, on the CPU first with ``on_host``. With
+        ``weights_change`` the weights may be changed inside. Raises RunError where it cannot be made there.
         """
 
     @abstractmethod
@@ -198,6 +200,8 @@ class SpecSubject(Subject):
     weights, and of inputs that name none. A ``network`` that is built already is not built again; ``only_on_meta`` is
     faster, and it can be run on no device then.
     """
+
+    draws_weights = True
 
     def __init__(
         self,
@@ -299,12 +303,12 @@ class SpecSubject(Subject):
 
     @contextlib.contextmanager
     def placed(
-        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
+        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool, on_host: bool = True
     ) -> Iterator[ModuleCall]:
         """The network itself gets its weights: it is on meta no longer."""
         from fwdscope.model.initialise import materialise
 
-        materialise(self.network, device, seed, given)
+        materialise(self.network, device, seed, given, on_host)
         load_into(self.network, given)
         yield ModuleCall(self.network, tuple(real_inputs(self.network, self.feeds, device).values()), {})
 
@@ -435,7 +439,7 @@ class ModuleSubject(Subject):
 
     @contextlib.contextmanager
     def placed(
-        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
+        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool, on_host: bool = True
     ) -> Iterator[ModuleCall]:
         """A copy of the module and its inputs, unless they were made just now."""
         weights_change = weights_change or bool(given) or "writes" in self.trace.uses

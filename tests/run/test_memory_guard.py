@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdscope.device.local import LocalDevice
 from fwdscope.run.choose import choose_device
-from fwdscope.run.memory_guard import Needed, check_memory, needed, reserved
+from fwdscope.run.memory_guard import Needed, check_memory, fits_on_host, needed, reserved
 from fwdscope.run.statistics import _CPU_SLICE, Collector, scratch_bytes
 from fwdscope.run.subject import ModuleSubject
 from fwdscope.settings import RunError, RunSettings
@@ -133,6 +133,13 @@ def test_the_largest_batch_leaves_room_for_what_is_not_counted() -> None:
     # Of 300 MiB 184 are left, and an item takes 32.75: 5 fit.
     with pytest.raises(RunError, match="the largest batch that fits is 5, not 8"):
         check_memory(need, subject, report, replace(GPU, free=300 * MIB), 8)
+
+
+def test_weights_are_made_on_the_cpu_if_it_has_room() -> None:
+    totals = subject_of().report().totals
+    room = {6911: False, 6912: True, None: True}  # the weights' bytes
+    assert {free: fits_on_host(CUDA, totals, lambda _, free=free: free) for free in room} == room
+    assert fits_on_host(torch.device("cpu"), totals, lambda _: 0)
 
 
 @pytest.mark.parametrize(

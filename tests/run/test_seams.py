@@ -156,6 +156,13 @@ def test_a_seed_gives_the_cpus_weights_and_inputs_on_every_device() -> None:
     assert float(networks[1].get_parameter("fc.weight").detach().std()) == pytest.approx(0.1, rel=0.5)
 
 
+def test_where_the_cpu_has_no_room_weights_are_drawn_on_the_device() -> None:
+    network = build(check(parse(Source("spec.yaml", "inputs: {x: 'randn(4, 8)'}\nlayers:\n  - fc = Linear(8)\n"))))
+    with Drawn() as seen:
+        materialise(network, "meta", on_host=False)
+    assert seen.drawn == {"meta"}
+
+
 def test_weights_come_to_a_device_in_the_dtype_that_they_are_cast_to() -> None:
     call = ModuleCall(nn.Linear(64, 64), (torch.zeros(2, 64),), {})
     with Drawn() as seen:
