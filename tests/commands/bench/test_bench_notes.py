@@ -92,7 +92,7 @@ def test_forwards_timed_together_are_a_note() -> None:
             0.7,
             GPU,
             True,
-            "launch-bound: the device waits 300 ms or more a forward; use a larger batch",
+            "launch-bound: the device waits 300 ms or more a forward: --graph",
         ),
     ],
 )
