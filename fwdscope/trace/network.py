@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -50,6 +51,10 @@ def trace(
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
         outputs = _record(network, recorder, weights, given)
     return _trace_of(network, recorder, outputs)
+
+
+# torch's references of some operators import it when they first run; it keeps the stack of its import.
+_HOLDS_FRAMES = "torch._dynamo"
 
 
 class BuildRecorder(Recorder):
@@ -139,7 +144,11 @@ def build_and_trace(
         outputs.extend(_record(network, recorder, (), tuple(network.example.values())))
         network.blueprint.builder = None
 
+    before = _HOLDS_FRAMES in sys.modules
     network = build_recorded(checked, replaced, dtype, training, record)
+    if not before and _HOLDS_FRAMES in sys.modules:
+        # The frames that imported it are kept, and with them tensors, which would count as alive.
+        return build_and_trace(checked, replaced, dtype, training, past, only_figures)
     if recorder.is_unlike or recorder.split != network.blueprint.loops:
         return None
     if past:

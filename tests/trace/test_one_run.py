@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -89,7 +91,7 @@ def test_an_expectation_of_a_missing_layer_is_a_problem() -> None:
         build_and_trace(_checked(text))
 
 
-@pytest.mark.parametrize("name", ["moe_small", "t5_small", "detr_resnet50"])
+@pytest.mark.parametrize("name", ["moe_small", "detr_resnet50"])
 def test_equal_blocks_run_once_where_figures_alone_are_wanted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = Target(name).load_spec()[0]
     whole = build_and_trace(checked)
@@ -104,7 +106,8 @@ def test_equal_blocks_run_once_where_figures_alone_are_wanted(name: str, monkeyp
     brief = build_and_trace(checked, only_figures=True)
     assert whole is not None
     assert brief is not None
-    assert ran[0] < len(brief[1].lives)
+    counted = len(brief[1].lives)
+    assert ran[0] < counted
     for one, other in ((figures(whole[1]), figures(brief[1])), (_lives(whole[1]), _lives(brief[1]))):
         assert one == other
     totals = [totals_of(trace, module, list(module.example.values())) for module, trace in (whole, brief)]
@@ -114,3 +117,18 @@ def test_equal_blocks_run_once_where_figures_alone_are_wanted(name: str, monkeyp
 
 def _lives(found: Trace) -> list[tuple[str, str, str, int]]:
     return [(around.path, node.path, name, live) for around, node, name, live in found.lives]
+
+
+def test_what_torch_imports_on_the_way_keeps_nothing_alive() -> None:
+    # A layer norm of bfloat16 is torch's reference, which imports dynamo, which keeps the frames of the run.
+    code = (
+        "import sys, fwdscope\n"
+        "at = dict(variables={'T': 1, 'depth': 2}, dtype='bfloat16', device='meta')\n"
+        "first, second = (fwdscope.inspect('gpt2', **at).totals.peak_activations for _ in range(2))\n"
+        "assert 'torch._dynamo' in sys.modules\n"
+        "print(first, second)\n"
+    )
+    first, second = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    ).stdout.split()
+    assert first == second
