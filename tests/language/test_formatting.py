@@ -223,9 +223,8 @@ def loosely_spaced(draw: st.DrawFn) -> tuple[str, str]:
     """A spec, and the same with more blanks in its lines."""
     text = draw(st.sampled_from([*OK, *EXAMPLES]))
     start = text.index("layers:") if "layers:" in text else len(text)
-    places = [
-        one.start() for one in _GAPS.finditer(text) if one.start() > start and '"' not in text and ": |" not in text
-    ]
+    places = [one.start() for one in _GAPS.finditer(text, start)]
+    places = [one for one in places if "#" not in text[text.rfind("\n", 0, one) : one]]
     chosen = draw(st.lists(st.sampled_from(places), max_size=12, unique=True)) if places else []
     loose = text
     for place in sorted(chosen, reverse=True):
