@@ -223,7 +223,9 @@ def loosely_spaced(draw: st.DrawFn) -> tuple[str, str]:
     """A spec, and the same with more blanks in its lines."""
     text = draw(st.sampled_from([*OK, *EXAMPLES]))
     start = text.index("layers:") if "layers:" in text else len(text)
-    places = [one.start() for one in _GAPS.finditer(text, start)]
+    # Up to the next section: figures and a mesh are no expressions.
+    end = re.compile(r"\n\w|\Z").search(text, start)
+    places = [one.start() for one in _GAPS.finditer(text, start, end.start() if end else start)]
     places = [one for one in places if "#" not in text[text.rfind("\n", 0, one) : one]]
     chosen = draw(st.lists(st.sampled_from(places), max_size=12, unique=True)) if places else []
     loose = text
