@@ -102,11 +102,6 @@ class Plan:
         return self.source.name if self.source is not None else None
 
     @property
-    def patterns(self) -> tuple[str, ...]:
-        """All patterns and paths."""
-        return (*(rule.pattern for rule in self.layers), *self.fsdp, *self.stages)
-
-    @property
     def splits_sequence(self) -> bool:
         """Whether activations between sharded layers are split by position."""
         return any(rule.style == "sequence" for rule in self.layers)

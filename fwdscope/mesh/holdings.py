@@ -18,10 +18,9 @@ from fwdscope.trace.parameters import named_modules
 
 @dataclass(frozen=True)
 class Holding:
-    """A parameter on the rank that has most of it: its shape after tp, and what fsdp leaves of it."""
+    """A parameter on the rank that has most of it: the shape of what tp and fsdp leave of it."""
 
     name: str
-    whole: Shape
     shape: Shape
     dtype: torch.dtype
     requires_grad: bool
@@ -93,9 +92,7 @@ def holdings(module: nn.Module, plan: Plan, mesh: Mesh) -> Holdings:
                 continue
             part = (-(-whole[0] // fsdp), *whole[1:]) if whole else whole
             full = f"{path}.{name}".removeprefix(".")
-            result.found[id(parameter)] = Holding(
-                full, whole, part, parameter.dtype, parameter.requires_grad, group, mixture
-            )
+            result.found[id(parameter)] = Holding(full, part, parameter.dtype, parameter.requires_grad, group, mixture)
     return result
 
 

@@ -225,7 +225,7 @@ def test_a_damaged_file_is_said(content: bytes | None, said: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("inspect", "--set", "B=2"), "--weights-dtype and --kv-dtype are for specs and models"),
+        (("inspect", "--set", "B=2"), "--weights-dtype, --kv-dtype, --mesh and --shard are for specs and models"),
         (("inspect", "--device", "cpu"), "are for what can be run"),
         (("bench",), "is a file of weights"),
         (("check",), "is a file of weights, not a spec"),
