@@ -17,6 +17,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 Exponents = tuple[int, ...]
+# By how many others it is tried to prove that one is nowhere the largest.
+_MOST_PROOFS = 8
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -285,12 +287,14 @@ def largest_of(
         mean = [(a + b) / 2 for a, b in zip(values[one], values[two], strict=True)]
         others.append(((one + two) * Fraction(1, 2), mean))
 
-    def is_below(one: Polynomial, other: Polynomial, its: Sequence[Fraction]) -> bool:
-        # Most are not, which a value shows at once.
-        return all(map(operator.le, values[one], its)) and is_at_most(one, other, low)
+    def is_below(one: Polynomial, among: Iterable[tuple[Polynomial, Sequence[Fraction]]]) -> bool:
+        # Most are not, which a value shows at once; a proof is likeliest by those that are little above.
+        above = [two for two in among if two[0] is not one and all(map(operator.le, values[one], two[1]))]
+        nearest = sorted(above, key=lambda two: sum(two[1]))[:_MOST_PROOFS]
+        return any(is_at_most(one, other, low) for other, _ in nearest)
 
-    kept += [one for one in options if one not in kept and not any(is_below(one, *other) for other in others)]
-    return [one for one in kept if not any(two is not one and is_below(one, two, values[two]) for two in kept)]
+    kept += [one for one in options if one not in kept and not is_below(one, others)]
+    return [one for one in kept if not is_below(one, [(two, values[two]) for two in kept])]
 
 
 def _alike(one: Polynomial, other: Any) -> tuple[Polynomial, Polynomial]:
