@@ -141,6 +141,22 @@ def choose(logits: Tensor, bias: Tensor | None, settings: MixtureOfExperts) -> t
     return weights * settings.scale if settings.scale != 1 else weights, chosen
 
 
+def load(chosen: Tensor, number: int, num_experts: int) -> tuple[Tensor, Tensor]:
+    """The rows that an expert gets, and its rank among their choices; the expected number without data.
+
+    Fewer rows than experts reach as many experts, one row each.
+    """
+    import torch
+
+    if chosen.is_meta:
+        is_reached = number < chosen.numel() or chosen.numel() >= num_experts
+        count = expected_rows(chosen.shape[0], chosen.shape[1], num_experts) * is_reached
+        places = torch.arange(count, device=chosen.device)
+        return places, torch.zeros_like(places)
+    places, slots = torch.where(chosen == number)
+    return places, slots
+
+
 def check_shape(shared: Tensor, of_experts: Tensor) -> Tensor:
     """The output of the shared network. Raises LayerError if it is not of the experts' shape."""
     if shared.shape != of_experts.shape:
@@ -152,7 +168,6 @@ def check_shape(shared: Tensor, of_experts: Tensor) -> Tensor:
 @cache
 def _module_type() -> type[nn.Module]:
     """The module's class, defined on first use since it needs torch."""
-    import torch
     from torch import nn
 
     class MixtureOfExperts(nn.Module):
@@ -177,9 +192,16 @@ def _module_type() -> type[nn.Module]:
             """(…, d) → (…, d_out)."""
             rows = input.reshape(-1, input.shape[-1])
             weights, chosen = choose(self.gate(rows), self.gate._buffers.get(BIAS), self.settings)
+            total = self.through_experts(rows, weights, chosen)
+            if self.shared_experts is not None:
+                total = total + check_shape(self.shared_experts(rows), total)
+            return total.reshape(*input.shape[:-1], *total.shape[1:])
+
+        def through_experts(self, rows: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+            """What the chosen experts make of each row, weighted and added up."""
             total: Tensor | None = None
             for number, expert in enumerate(self.experts):
-                places, slots = self.load(chosen, number)
+                places, slots = load(chosen, number, len(self.experts))
                 if total is not None and places.shape[0] == 0 and not chosen.is_meta:
                     continue
                 output = expert(rows.index_select(0, places)) * weights[places, slots].unsqueeze(-1)
@@ -187,23 +209,7 @@ def _module_type() -> type[nn.Module]:
                     total = output.new_zeros(rows.shape[0], *output.shape[1:])
                 total = total.index_add(0, places, output)
             assert total is not None, "there is at least one expert"
-            if self.shared_experts is not None:
-                total = total + check_shape(self.shared_experts(rows), total)
-            return total.reshape(*input.shape[:-1], *total.shape[1:])
-
-        def load(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
-            """The rows that an expert gets, and its rank among their choices; the expected number without data.
-
-            Fewer rows than experts reach as many experts, one row each.
-            """
-            if chosen.is_meta:
-                rows = chosen.shape[0] * self.top_k
-                is_reached = number < rows or rows >= len(self.experts)
-                count = expected_rows(chosen.shape[0], self.top_k, len(self.experts)) * is_reached
-                places = torch.arange(count, device=chosen.device)
-                return places, torch.zeros_like(places)
-            places, slots = torch.where(chosen == number)
-            return places, slots
+            return total
 
         def extra_repr(self) -> str:
             names = ("top_k", "router", "normalize", "scale", "groups", "topk_group")

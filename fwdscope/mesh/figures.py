@@ -224,13 +224,16 @@ class Rank:
             yield from found(part.records, "loss", None, "forward" if part.name == "loss" else "backward", 1)
 
     def _of_mixtures(self, stage: int) -> Iterator[Collective]:
-        """What is sent to experts and back: the positions by their choices; over tp, the sums of their results."""
+        """What goes to experts and back: how many, positions by their choices; over tp, the sums of their results."""
         ep, ranks = self.mesh.size("ep"), expert_ranks(self.mesh)
         for row, counts in zip(self.rows, self.counts, strict=True):
             if row.path not in self.held.experts or not counts[stage] or ranks == 1:
                 continue
             node = row.nodes[0]
             times, choices = counts[stage] * self.micro_batches, int(getattr(node.module, "top_k", 1))
+            if ep > 1:  # how many positions each expert gets, as int64
+                each = -(-len(node.module.experts) // ep)  # type: ignore[union-attr, arg-type]
+                yield Collective("all-to-all", "ep", ep, 8 * ep * each, times, row.path)
             for mark in (*node.inputs[:1], *node.outputs[:1]) if ep > 1 else node.outputs[:1]:
                 kind: CollectiveKind = "all-to-all" if ep > 1 else "all-reduce"
                 nbytes = mark.nbytes * (choices if ep > 1 else 1)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 from fwdscope.errors import InputError
 from fwdscope.language.plan import Mesh, Plan, matcher
+from fwdscope.mesh.experts import spread_experts
 from fwdscope.mesh.sharding import ShardingMode, sharded
 from fwdscope.ops.nested import tensors
 from fwdscope.report.mesh import CollectiveKind
@@ -84,17 +85,18 @@ def on_ranks(
 ) -> Iterator[RankNetwork]:
     """Shard a network with its weights over real ranks; inside, it runs as one rank of them.
 
-    The layers are split as in a world of one process, blocks are wrapped by ``fully_shard``, and a pipeline runs the
-    ``graph`` of the network by torch's schedule, with one micro-batch. The module is not to be used afterwards.
+    The layers are split as in a world of one process, a rank of ep keeps its experts, blocks are wrapped by
+    ``fully_shard``, and a pipeline runs the ``graph`` of the network by torch's schedule, with one micro-batch. The
+    module is not to be used afterwards.
     """
-    if mesh.size("ep") > 1:
-        raise InputError(f"ep={mesh.size('ep')}: real ranks run pp, dp, fsdp and tp")
     module = call[0]
     whole_weights = list(module.parameters())
     with contextlib.ExitStack() as stack:
         network = RankNetwork(call)
         if mesh.size("pp") > 1:
             network = _stage(call, plan, mesh, devices, graph())
+        if mesh.size("ep") > 1:
+            spread_experts(module, plan, devices["ep"])
         if mesh.size("tp") > 1:
             stack.enter_context(sharded(module, plan, devices["tp"]))
         if mesh.size("fsdp") > 1:

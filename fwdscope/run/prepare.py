@@ -15,7 +15,7 @@ from fwdscope.report.throughput import batch_of
 from fwdscope.run.context import out_of_memory_as_run_error
 from fwdscope.run.memory_guard import check_memory, fits_on_host, needed
 from fwdscope.run.placement import ModuleCall
-from fwdscope.run.subject import Subject
+from fwdscope.run.subject import SpecSubject, Subject
 from fwdscope.run.weights import Weights, match_weights
 from fwdscope.settings import DeviceSettings
 from fwdscope.trace import Node, rows_with_nodes
@@ -54,11 +54,13 @@ def prepared(
     settings: DeviceSettings,
     copied: bool,
     stats: bool = False,
+    draw: int = 0,
 ) -> Iterator[Prepared]:
     """Take a subject to a device; torch's generators stay seeded inside.
 
-    ``copied``: a module is to change, so that a copy of it is taken; ``stats``: statistics will be computed. Raises
-    RunError where the weights of a file do not fit or the device has no room.
+    ``copied``: a module is to change, so that a copy of it is taken; ``stats``: statistics will be computed; ``draw``:
+    which of several batches a spec's inputs are. Raises RunError where the weights of a file do not fit or the device
+    has no room.
     """
     place = torch.device(device.device)
     module = unwrapped(subject.call.module)
@@ -73,7 +75,9 @@ def prepared(
     )
     # Before the network leaves meta, where torch separates tensors that are tied.
     rows = rows_with_nodes(subject.trace_every_copy())
-    with seed_generators(place, settings.seed), out_of_memory_as_run_error():
+    # The weights of a spec have the seed of their own; a module is made with its inputs.
+    seed = settings.seed + (draw if isinstance(subject, SpecSubject) else 0)
+    with seed_generators(place, seed), out_of_memory_as_run_error():
         settings.on_progress(f"making weights on {device.device}")
         with subject.placed(place, settings.seed, weights.tensors, copied, on_host) as call:
             device = replace(device, free=free_memory(place))

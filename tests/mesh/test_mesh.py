@@ -22,7 +22,11 @@ from fwdscope.language.parser import parse
 from fwdscope.language.plan import Mesh
 from fwdscope.language.plan_parser import read_plan
 from fwdscope.language.problems import Source, SpecError
+from fwdscope.mesh.experts import spread_experts
 from fwdscope.mesh.propose import propose
+from fwdscope.mesh.sharding import ShardError
+from fwdscope.mesh.world import fake_world
+from fwdscope.model import build
 from fwdscope.render import Options, render
 from fwdscope.render.sweep_costs import render as render_sweep
 from fwdscope.report import Report
@@ -308,8 +312,9 @@ def test_experts_are_spread_and_positions_are_sent_to_them_and_back() -> None:
     # The router for 64 positions, and each of six experts for ⌈64 · 2 / 6⌉ = 22 of them.
     assert forward.macs == 64 * gate + 6 * 22 * expert
     # Two choices of each position go there and come back; gradients likewise. Gates are added up over all batches.
+    # First goes how many positions each of six experts gets, as int64.
     assert sums(found) == {
-        ("ep", "all-to-all", "forward"): (2 * 2, 2 * 2 * 2 * x),
+        ("ep", "all-to-all", "forward"): (2 * 3, 2 * (2 * 2 * x + 6 * 8)),
         ("ep", "all-to-all", "backward"): (2 * 2, 2 * 2 * 2 * x),
         ("ep", "all-reduce", "backward"): (1, 2 * gate * 4),
     }
@@ -324,6 +329,30 @@ def test_the_rank_with_most_experts_is_reported() -> None:
     assert one is not None
     assert other is not None
     assert 3 * one.macs == pytest.approx(4 * other.macs, rel=1e-6)
+
+
+class Routed(torch.nn.Module):
+    """A mixture that calls its experts itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts, self.top_k = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(4)), 2
+
+
+def test_a_mixture_that_leaves_a_rank_without_experts_is_refused_by_real_ranks() -> None:
+    # 4 ranks have 2, 2, 2 and 0.
+    module = build(check(parse(Source("moe.yaml", MOE))))
+    with fake_world("ep", 4) as ranks, pytest.raises(ShardError) as refused:
+        spread_experts(module, read_plan(Source("plan.yaml", "shard: {blocks.*.moe: expert}")), ranks)
+    few = "blocks.0.moe: of 6 experts, 2 a rank, the last of 4 ranks has none; take another ep"
+    assert str(refused.value) == few
+
+
+def test_a_mixture_that_calls_its_experts_itself_is_refused_by_real_ranks() -> None:
+    plan = read_plan(Source("plan.yaml", "shard: {moe: expert}"))
+    with fake_world("ep", 4) as ranks, pytest.raises(ShardError) as refused:
+        spread_experts(torch.nn.ModuleDict({"moe": Routed()}), plan, ranks)
+    assert str(refused.value).startswith("moe: the forward of Routed calls its experts itself, one after another; ")
 
 
 MLP = """

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from paths import ROOT
 from real_ranks import Case, cases
 
 import fwdscope
+from fwdscope.render import Options, render
 from fwdscope.report import Report
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the ranks are forked")
@@ -60,7 +62,10 @@ def test_real_ranks_hold_compute_and_send_what_is_predicted(found: Any, number: 
         assert rank["macs"] == one["predicted"]["macs"]
         assert rank["traffic"] == one["predicted"]["traffic"]
         if "pp" not in case.mesh:
-            assert rank["backward"] == one["predicted"]["backward"]
+            # Where experts are spread over ep alone, DistributedDataParallel reduces the others' gradients.
+            is_reduced = case.mesh == "ep=2" or "ep" not in case.mesh.split("=")[0]
+            reduced = [] if is_reduced else [["all-reduce", "ep"]]
+            assert rank["backward"] == [it for it in one["predicted"]["backward"] if it[:2] not in reduced]
     assert all(rank["far"] < 1e-5 for rank in one["ranks"])
     # The heaviest rank is the first: what does not divide is rounded up there.
     assert alike[0]["params"] == one["predicted"]["params"]
@@ -76,6 +81,23 @@ def test_llama_over_four_ranks_is_a_closed_form(found: Any) -> None:
     assert rank["params"] == 2 * block + 64 * 16 + 16 + 64 * 16 // 4
     # Two all-reduces a block of 8 · 16 float32.
     assert rank["traffic"] == [["all-reduce", "tp", 4, 4 * 8 * 16 * 4]]
+
+
+def test_experts_get_the_positions_of_all_ranks(found: Any) -> None:
+    number = next(n for n, case in enumerate(_CASES) if case.mesh == "ep=2")
+    ranks = found["cases"][number]["ranks"]
+    # 2 blocks of d = 16, d_ff = 32: q, k, v, o of 16 · 16, a router of 4 · 16, two norms, and 2 of 4 experts of
+    # 3 · 16 · 32; a table and a head of 64 · 16, and a norm.
+    block = 4 * 16 * 16 + 4 * 16 + 2 * 16 + 2 * 3 * 16 * 32
+    # Of 32 positions, 2 choices of 16 float32 go and come back. The scores are u, -u, v, -v: one choice is on each
+    # rank, so that what comes is as much. Before these, how many go to each of 4 experts, as int64.
+    sent = 2 * 32 * 16 * 4
+    for rank in ranks:
+        assert rank["params"] == 2 * block + 2 * 64 * 16 + 16
+        assert rank["traffic"] == [["all-to-all", "ep", 2 * 3, 2 * (2 * sent + 4 * 8)]]
+        assert rank["backward"][1] == ["all-to-all", "ep", 2 * 2, 2 * 2 * sent]
+    # Where the scores are equal, both choices of all 64 positions are on one rank, which sends back twice as much.
+    assert sorted(rank["skewed"] for rank in ranks) == [2 * (sent + 4 * 8), 2 * (3 * sent + 4 * 8)]
 
 
 def test_a_benchmark_on_ranks_has_the_times_of_each_and_the_traffic(found: Any, folder: Path) -> None:
@@ -99,6 +121,21 @@ def test_a_benchmark_on_ranks_has_the_times_of_each_and_the_traffic(found: Any, 
         assert 0 <= rank.hidden_seconds <= rank.collective_seconds
         # Half of (20 + 1) · 256 and of 256 · 10, and 10 biases.
         assert rank.params == (21 * 256 + 256 * 10) // 2 + 10
+
+
+def test_traffic_that_a_router_spreads_is_compared_on_average(folder: Path) -> None:
+    report = Report.loads((folder / "bench.json").read_text())
+    assert report.run is not None
+    # 160 bytes were predicted of each rank.
+    for counted, mark in ((120, "as predicted on average"), (130, "differs")):
+        ranks = [
+            replace(rank, traffic=(replace(rank.traffic[0], nbytes=nbytes),))
+            for rank, nbytes in zip(report.run.ranks, (counted, 200), strict=True)
+        ]
+        shown = render(replace(report, run=replace(report.run, ranks=tuple(ranks))), "table", Options(width=100))
+        line = shown.partition("collectives of a rank in a forward")[2].splitlines()[3]
+        assert line.split()[:8] == ["tp", "all-reduce", "1", "160", "B", "1", "200", "B"]
+        assert line.endswith(mark)
 
 
 def test_statistics_are_of_the_shards_of_all_ranks(found: Any, folder: Path) -> None:

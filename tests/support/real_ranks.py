@@ -53,6 +53,7 @@ _MLP = """
   net.out: rowwise
 """
 _MOE = "\n".join(line for line in _LLAMA.splitlines() if "mlp" not in line)
+_EXPERTS = "\n  model.layers.*.block_sparse_moe: expert"
 
 
 class Case(NamedTuple):
@@ -98,6 +99,8 @@ def cases() -> Iterator[Case]:
     for spec, stage in (("llama3_8b", "model.layers.1"), ("vit_b_16", "encoder.layers.1"), ("mlp_blocks", "net.out")):
         yield Case(spec, _NETWORKS[spec][0], "pp=2", stages=stage)
     yield Case("llama3_8b", _GQA, "pp=2,tp=2", _LLAMA, stages="model.layers.1")
+    yield Case("mixtral_8x7b", _NETWORKS["mixtral_8x7b"][0], "ep=2", _EXPERTS)
+    yield Case("mixtral_8x7b", _NETWORKS["mixtral_8x7b"][0], "ep=2,tp=2", _MOE + _EXPERTS)
 
 
 # A module that fails on the second rank, on a device.
@@ -256,10 +259,16 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
 
     torch.manual_seed(0)
     with subject.placed(torch.device("cpu"), 0, {}, True) as call, sdpa_kernel(SDPBackend.MATH):
+        skewed = None
+        if mesh.size("ep") > 1:  # a batch of its own
+            own = torch.Generator().manual_seed(devices["ep"].get_local_rank())
+            call = call._replace(args=tuple(torch.randint(0, 64, one.shape, generator=own) for one in call.args))
         module, args, kwargs = call
         graph = partial(_straight, subject, call)
         with torch.no_grad():
+            gates = _even_gates(module) if mesh.size("ep") > 1 else []
             before = [one.clone() for one in whole(module(*args, **kwargs))]
+            expected = _with_equal_scores(gates, lambda: whole(module(*args, **kwargs)))
             with on_ranks(call, plan, mesh, devices, graph) as network:
                 network.run()  # DTensor runs the first call of an operator on whole tensors too
                 with CollectiveCounter(devices) as counter:
@@ -271,15 +280,49 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
                 backward = CollectiveCounter(devices)
                 if mesh.size("pp") == 1:
                     with torch.enable_grad():
-                        if set(dict(mesh.sizes)) == {"dp"}:
+                        if dict(mesh.sizes).keys() in ({"dp"}, {"ep"}):
+                            module._ddp_params_and_buffers_to_ignore = [
+                                name for name, _ in module.named_parameters() if ".experts." in name
+                            ]
                             network.module = DistributedDataParallel(module)
                             _loss(network).backward()  # its first step has one bucket
                         loss = _loss(network)
                         with backward:
                             loss.backward()
+                if gates:
+                    with CollectiveCounter(devices) as skew:
+                        after += _with_equal_scores(gates, lambda: whole(network.outputs()))
+                    before += expected
+                    skewed = next(one.nbytes for one in skew.traffic if one.dimension == "ep")
     far = max(float((one - other).abs().max()) for one, other in zip(after, before, strict=True))
     traffic, back = ([list(vars(one).values()) for one in counted.traffic] for counted in (counter, backward))
-    return {"params": held, "macs": counter.product_flops // 2, "traffic": traffic, "backward": back, "far": far}
+    return {
+        "params": held,
+        "macs": counter.product_flops // 2,
+        "traffic": traffic,
+        "backward": back,
+        "far": far,
+        "skewed": skewed,
+    }
+
+
+def _even_gates(module: Any) -> list[Any]:
+    """The routers, whose rows are made u, -u, v, -v: the two best of these scores are one of ±u and one of ±v."""
+    gates = [inner.gate.weight for inner in module.modules() if hasattr(inner, "top_k")]
+    for weight in gates:
+        weight[1::2] = -weight[::2]
+    return gates
+
+
+def _with_equal_scores(gates: list[Any], run: Callable[[], list[Any]]) -> list[Any]:
+    """What routers give that send all positions to the same two experts."""
+    before = [weight.clone() for weight in gates]
+    for weight in gates:
+        weight.zero_()
+    found = [one.clone() for one in run()] if gates else []
+    for weight, one in zip(gates, before, strict=True):
+        weight.copy_(one)
+    return found
 
 
 def _loss(network: Any) -> Any:
