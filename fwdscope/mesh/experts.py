@@ -1,4 +1,7 @@
-"""Mixtures on real ranks of ep: each keeps some of the experts, and positions are sent to their experts and back."""
+"""Mixtures on real ranks: each keeps some of the experts.
+
+Over ep positions are sent to their experts and back; ranks of tp have the same positions, and add up what theirs make.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial, Replicate
 
 from fwdscope.language.plan import Plan
-from fwdscope.mesh.sharding import ShardError
+from fwdscope.mesh.sharding import ShardError, with_summed_gradients
 from fwdscope.trace.parameters import named_modules
 
 
 def spread_experts(module: nn.Module, plan: Plan, ranks: DeviceMesh) -> None:
-    """Leave this rank its experts of each mixture that the plan spreads. Raises ShardError where it cannot be."""
+    """Leave this rank of ep, or of tp, its experts of each mixture that the plan spreads. Raises ShardError."""
     for path, inner in named_modules(module):
         if (rule := plan.rule(path)) is None or rule.style != "expert":
             continue
@@ -27,15 +31,38 @@ def spread_experts(module: nn.Module, plan: Plan, ranks: DeviceMesh) -> None:
         run: Any = getattr(inner, "through_experts", None)
         if run is None:
             why = f"the forward of {inner._get_name()} calls its experts itself, one after another"
-            help = "real ranks of ep run the layer MixtureOfExperts of a spec, which sends all positions at once"
+            help = "real ranks spread the layer MixtureOfExperts of a spec: leave this one out of the plan"
             raise ShardError(f"{path}: {why}", rule.pattern, help)
         if kept * (size - 1) >= number:
             message = f"{path}: of {number} experts, {kept} a rank, the last of {size} ranks has none"
-            raise ShardError(message, rule.pattern, "take another ep")
+            raise ShardError(message, rule.pattern, "take fewer")
+        if plan.splits_sequence:
+            why = "the experts are spread, and the sequence is split over tp"
+            raise ShardError(f"{path}: {why}", rule.pattern, "leave one of both out of the plan")
+        here = ranks.get_local_rank()
         for one in range(number):
-            if one // kept != ranks.get_local_rank():
+            if one // kept != here:
                 delattr(experts, str(one))  # the others keep their names
-        inner.through_experts = partial(_through_all, run, ranks.get_group(), kept)  # type: ignore[assignment]
+        through = (
+            partial(_through_all, run, ranks.get_group(), kept)
+            if ranks.mesh_dim_names == ("ep",)
+            else partial(_through_own, run, ranks, here * kept)
+        )
+        inner.through_experts = through  # type: ignore[assignment]
+
+
+def _through_own(
+    run: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ranks: DeviceMesh,
+    first: int,
+    rows: Tensor,
+    weights: Tensor,
+    chosen: Tensor,
+) -> Tensor:
+    """The sum over all ranks of what the experts of each make of the same rows; gradients are summed likewise."""
+    rows, weights = (with_summed_gradients(one, ranks) for one in (rows, weights))
+    found = DTensor.from_local(run(rows, weights, chosen - first), ranks, [Partial()], run_check=False)
+    return found.redistribute(placements=[Replicate()]).to_local()
 
 
 def _through_all(

@@ -234,13 +234,14 @@ class Rank:
             if ep > 1:  # how many positions each expert gets, as int64
                 each = -(-len(node.module.experts) // ep)  # type: ignore[union-attr, arg-type]
                 yield Collective("all-to-all", "ep", ep, 8 * ep * each, times, row.path)
-            for mark in (*node.inputs[:1], *node.outputs[:1]) if ep > 1 else node.outputs[:1]:
-                kind: CollectiveKind = "all-to-all" if ep > 1 else "all-reduce"
-                nbytes = mark.nbytes * (choices if ep > 1 else 1)
-                for direction in ("forward", "backward")[: 2 if self.step else 1]:
-                    yield Collective(
-                        kind, "ep" if ep > 1 else "tp", ranks, nbytes, times, row.path, direction  # type: ignore[arg-type]
-                    )  # fmt: skip
+            x, y = node.inputs[0].nbytes, node.outputs[0].nbytes
+            kind, over = ("all-to-all", "ep") if ep > 1 else ("all-reduce", "tp")
+            # Over tp, the gradients of the positions, and of the weights of their choices.
+            summed = x, x // node.inputs[0].shape[-1] * choices
+            ways = ((choices * x, choices * y),) * 2 if ep > 1 else ((y,), summed)
+            for direction, parts in zip(("forward", "backward")[: 2 if self.step else 1], ways, strict=False):
+                for nbytes in parts:
+                    yield Collective(kind, over, ranks, nbytes, times, row.path, direction)  # type: ignore[arg-type]
 
     def _of_blocks(self, stage: int) -> Iterator[Collective]:
         """What fsdp gathers and reduces, and what dp and ep reduce, by torch's rules for groups of parameters."""

@@ -80,6 +80,14 @@ def holdings(module: nn.Module, plan: Plan, mesh: Mesh) -> Holdings:
             kept[path] = -(-number // expert_ranks(mesh))
             result.experts[path] = kept[path] / number
         mixture = next((one for one in kept if path.startswith(f"{one}.experts.")), "")
+        if (
+            mixture
+            and rule is not None
+            and mesh.size("ep") == 1 < tp
+            and split_dimension(inner, "weight", rule) is not None
+        ):
+            why = "the experts of its mixture are spread over tp, which cannot split each of them too"
+            raise ShardError(f"{path}: {why}", rule.pattern, "spread them over ep, or leave them out of the plan")
         is_elsewhere = mixture and int(path.removeprefix(f"{mixture}.experts.").partition(".")[0]) >= kept[mixture]
         group = _nearest(path, wrapped)
         for name, parameter in inner._parameters.items():

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import flop_registry
 from fwdscope.errors import InputError
 from fwdscope.language.plan import Mesh, Plan, matcher
 from fwdscope.mesh.experts import spread_experts
+from fwdscope.mesh.holdings import expert_ranks
 from fwdscope.mesh.sharding import ShardingMode, sharded
 from fwdscope.ops.nested import tensors
 from fwdscope.report.mesh import CollectiveKind
@@ -85,7 +86,7 @@ def on_ranks(
 ) -> Iterator[RankNetwork]:
     """Shard a network with its weights over real ranks; inside, it runs as one rank of them.
 
-    The layers are split as in a world of one process, a rank of ep keeps its experts, blocks are wrapped by
+    The layers are split as in a world of one process, each rank keeps its experts, blocks are wrapped by
     ``fully_shard``, and a pipeline runs the ``graph`` of the network by torch's schedule, with one micro-batch. The
     module is not to be used afterwards.
     """
@@ -95,8 +96,8 @@ def on_ranks(
         network = RankNetwork(call)
         if mesh.size("pp") > 1:
             network = _stage(call, plan, mesh, devices, graph())
-        if mesh.size("ep") > 1:
-            spread_experts(module, plan, devices["ep"])
+        if expert_ranks(mesh) > 1:
+            spread_experts(module, plan, devices["ep" if mesh.size("ep") > 1 else "tp"])
         if mesh.size("tp") > 1:
             stack.enter_context(sharded(module, plan, devices["tp"]))
         if mesh.size("fsdp") > 1:

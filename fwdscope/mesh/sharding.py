@@ -142,6 +142,12 @@ class _Whole(torch.autograd.Function):
         return (_local(gradient, Replicate()) if isinstance(gradient, DTensor) else gradient), None
 
 
+def with_summed_gradients(x: Tensor, mesh: DeviceMesh) -> Tensor:
+    """A tensor that each rank has whole; the gradients that each computes of it are added up."""
+    whole: DTensor = _Whole.apply(x, mesh)
+    return whole.to_local(grad_placements=[Partial()])
+
+
 class ShardingMode(TorchFunctionMode):
     """Runs the functions of a sharded network: see the module's docstring."""
 

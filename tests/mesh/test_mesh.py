@@ -331,6 +331,16 @@ def test_the_rank_with_most_experts_is_reported() -> None:
     assert 3 * one.macs == pytest.approx(4 * other.macs, rel=1e-6)
 
 
+def test_experts_over_tp_add_up_what_they_make() -> None:
+    found = on_mesh(MOE, "tp=3", STEP, "float32")
+    x = 2 * 32 * 64 * 4
+    # Gradients of the positions, and of the weights of 64 · 2 choices.
+    assert sums(found) == {
+        ("tp", "all-reduce", "forward"): (2, 2 * x),
+        ("tp", "all-reduce", "backward"): (2 * 2, 2 * (x + 64 * 2 * 4)),
+    }
+
+
 class Routed(torch.nn.Module):
     """A mixture that calls its experts itself."""
 
@@ -344,7 +354,7 @@ def test_a_mixture_that_leaves_a_rank_without_experts_is_refused_by_real_ranks()
     module = build(check(parse(Source("moe.yaml", MOE))))
     with fake_world("ep", 4) as ranks, pytest.raises(ShardError) as refused:
         spread_experts(module, read_plan(Source("plan.yaml", "shard: {blocks.*.moe: expert}")), ranks)
-    few = "blocks.0.moe: of 6 experts, 2 a rank, the last of 4 ranks has none; take another ep"
+    few = "blocks.0.moe: of 6 experts, 2 a rank, the last of 4 ranks has none; take fewer"
     assert str(refused.value) == few
 
 
@@ -442,6 +452,7 @@ def test_micro_batches_add_up_gradients_of_packed_and_split_layers() -> None:
         ("tp=2", LLAMA.replace("attn.q:", "attn.qq:"), r"layers\.\*\.attn\.qq: no layer has this path"),
         ("tp=2", LLAMA.replace("attn.q:", "attn:"), "colwise splits a Linear or an Embedding, and this is an Att"),
         ("ep=2", LLAMA.replace("mlp.up: colwise", "mlp: expert"), "layers.0.mlp is no mixture of experts"),
+        ("tp=2", f"{MOE}  blocks.*.moe.experts.*.up: colwise\n", "spread over tp, which cannot split each of them too"),
         ("pp=2", LLAMA, "pp=2: the plan has no stages"),
         ("pp=2", LLAMA.replace("  fsdp:", "  stages: [layers.7]\n  fsdp:"), "layers.7: no stage can begin here"),
         ("tp=2", "inputs: {x: 'randn(2, 8)'}\nlayers: [Linear(8)]", "no layers of test are seen that can be split"),

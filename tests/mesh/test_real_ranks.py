@@ -49,7 +49,9 @@ def found(folder: Path) -> Any:
 
 
 def _name(case: Case) -> str:
-    return f"{case.spec}-{case.mesh}{'-sequence' * (': sequence' in case.shard)}"
+    return (
+        f"{case.spec}-{case.mesh}{'-sequence' * (': sequence' in case.shard)}{'-experts' * (': expert' in case.shard)}"
+    )
 
 
 @pytest.mark.parametrize("number", range(len(_CASES)), ids=list(map(_name, _CASES)))

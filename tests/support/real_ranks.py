@@ -99,8 +99,8 @@ def cases() -> Iterator[Case]:
     for spec, stage in (("llama3_8b", "model.layers.1"), ("vit_b_16", "encoder.layers.1"), ("mlp_blocks", "net.out")):
         yield Case(spec, _NETWORKS[spec][0], "pp=2", stages=stage)
     yield Case("llama3_8b", _GQA, "pp=2,tp=2", _LLAMA, stages="model.layers.1")
-    yield Case("mixtral_8x7b", _NETWORKS["mixtral_8x7b"][0], "ep=2", _EXPERTS)
-    yield Case("mixtral_8x7b", _NETWORKS["mixtral_8x7b"][0], "ep=2,tp=2", _MOE + _EXPERTS)
+    for mesh, shard in (("ep=2", ""), ("tp=2", _MOE), ("ep=2,tp=2", _MOE)):
+        yield Case("mixtral_8x7b", _NETWORKS["mixtral_8x7b"][0], mesh, shard + _EXPERTS)
 
 
 # A module that fails on the second rank, on a device.
@@ -266,7 +266,7 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
         module, args, kwargs = call
         graph = partial(_straight, subject, call)
         with torch.no_grad():
-            gates = _even_gates(module) if mesh.size("ep") > 1 else []
+            gates = _even_gates(module) if any(rule.style == "expert" for rule in plan.layers) else []
             before = [one.clone() for one in whole(module(*args, **kwargs))]
             expected = _with_equal_scores(gates, lambda: whole(module(*args, **kwargs)))
             with on_ranks(call, plan, mesh, devices, graph) as network:
@@ -293,7 +293,7 @@ def _measure(subject: Any, mesh: Any, plan: Any, devices: Any) -> dict[str, Any]
                     with CollectiveCounter(devices) as skew:
                         after += _with_equal_scores(gates, lambda: whole(network.outputs()))
                     before += expected
-                    skewed = next(one.nbytes for one in skew.traffic if one.dimension == "ep")
+                    skewed = sum(one.nbytes for one in skew.traffic if one.kind == "all-to-all")
     far = max(float((one - other).abs().max()) for one, other in zip(after, before, strict=True))
     traffic, back = ([list(vars(one).values()) for one in counted.traffic] for counted in (counter, backward))
     return {
