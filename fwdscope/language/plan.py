@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, get_args
@@ -62,6 +62,13 @@ class Mesh:
     def ranks(self) -> int:
         """The number of all ranks."""
         return math.prod(dict(self.sizes).values())
+
+    def batch_at(self, place: Sequence[int]) -> int:
+        """Which batch the rank at a place of the mesh has, of as many as there are; ranks of pp and tp share one."""
+        found = 0
+        for (name, size), at in zip(self.sizes, place, strict=True):
+            found = found * size + at if name in ("dp", "fsdp", "ep") else found
+        return found
 
     def __str__(self) -> str:
         return ",".join(f"{name}={size}" for name, size in self.sizes)

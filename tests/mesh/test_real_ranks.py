@@ -69,6 +69,9 @@ def test_real_ranks_hold_compute_and_send_what_is_predicted(found: Any, number: 
             reduced = [] if is_reduced else [["all-reduce", "ep"]]
             assert rank["backward"] == [it for it in one["predicted"]["backward"] if it[:2] not in reduced]
     assert all(rank["far"] < 1e-5 for rank in one["ranks"])
+    if case.ranks == 4 and "pp" not in case.mesh:  # dp=2,fsdp=2 has four batches, fsdp=2,tp=2 two and tp=4 one
+        number = {"dp=2,fsdp=2": 4, "tp=4": 1}.get(case.mesh, 2)
+        assert len({rank["batch"] for rank in one["ranks"]}) == number
     # The heaviest rank is the first: what does not divide is rounded up there.
     assert alike[0]["params"] == one["predicted"]["params"]
     assert len(one["ranks"]) == case.ranks

@@ -11,7 +11,14 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from fwdscope.commands.bench.ranks import overlap_of
 from fwdscope.errors import InputError
+from fwdscope.language import load
+from fwdscope.language.plan import Mesh
+from fwdscope.run.choose import find_device
+from fwdscope.run.prepare import prepared
 from fwdscope.run.ranks import RankPlace, find_place, process_group
+from fwdscope.run.subject import SpecSubject
+from fwdscope.settings import BenchSettings
+from fwdscope.targets import shipped_specs
 
 _TORCHRUN = {
     "RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8", "MASTER_ADDR": "node0", "MASTER_PORT": "29500",
@@ -27,6 +34,20 @@ def test_the_place_of_a_rank_is_what_its_launcher_says() -> None:
         find_place({name: value for name, value in _TORCHRUN.items() if name != "MASTER_PORT"})
     with pytest.raises(InputError, match="does not say which rank this is: RANK=five"):
         find_place({**_TORCHRUN, "RANK": "five"})
+
+
+def test_ranks_with_batches_of_their_own_draw_them_for_the_same_weights() -> None:
+    mesh = Mesh.parse("pp=2,dp=2,ep=2,tp=2")
+    places = (0, 0, 0, 1), (1, 0, 1, 0), (0, 1, 0, 0), (1, 1, 1, 1)
+    assert [mesh.batch_at(place) for place in places] == [0, 1, 2, 3]
+    found = []
+    for draw in range(2):
+        subject = SpecSubject(load(shipped_specs()["mlp_blocks"], variables={"B": "2"}))
+        with prepared(subject, subject.report(), find_device("cpu"), BenchSettings(), copied=True, draw=draw) as ready:
+            found.append((ready.call.args[0], next(ready.call.module.parameters())))
+    (x, weight), (other, same) = found
+    assert not torch.equal(x, other)
+    assert torch.equal(weight, same)
 
 
 @pytest.fixture

@@ -53,10 +53,8 @@ def bench_ranks(
     All ranks repeat it as often, each repeat from the moment at which all are ready.
     """
     plan, mesh = sharding
-    batch = 0  # of the ranks that have one of their own
-    for name, size in mesh.sizes:
-        batch = batch * size + devices.get_local_rank(name) if name in ("dp", "fsdp", "ep") else batch
-    with prepared(subject, report, device, settings, copied=True, draw=batch) as ready, out_of_memory_as_run_error():
+    draw = mesh.batch_at(devices.get_coordinate() or ())
+    with prepared(subject, report, device, settings, copied=True, draw=draw) as ready, out_of_memory_as_run_error():
         graph = lambda: subject.straight_graph(ready.call)[0]  # noqa: E731
         with (
             _ready_to_run(subject, ready.call.module, settings),
