@@ -280,11 +280,26 @@ def largest_of(
     means of any two: of what grows from one layer to the next by the same, none between the first and the last is.
     """
     there = list(points)
-    values = {one: [Fraction(one(point)) for point in there] for one in options}
+    # All alike as whole numbers, which are much faster than fractions: twice the values, for the means, times a number.
+    over = 2 * math.lcm(*(c.denominator for one in options for c in one.terms.values()))
+    kinds = dict.fromkeys((one.names, exponents) for one in options for exponents in one.terms)
+    is_whole = all(min(exponents, default=0) >= 0 for _, exponents in kinds)
+    number, half = (int, operator.floordiv) if is_whole else (Fraction, operator.truediv)
+    powers = {
+        (names, exponents): [
+            math.prod([number(point[name]) ** e for name, e in zip(names, exponents, strict=True) if e])
+            for point in there
+        ]
+        for names, exponents in kinds
+    }  # fmt: skip
+    values: dict[Polynomial, list[Any]] = {}
+    for one in options:
+        columns = [[int(c * over) * x for x in powers[one.names, e]] for e, c in one.terms.items()]
+        values[one] = list(map(sum, zip(*columns, strict=True))) if columns else [0] * len(there)
     kept = list(dict.fromkeys(max(options, key=lambda one: values[one][i]) for i in range(len(there))))
     others = [(one, values[one]) for one in kept]
     for one, two in itertools.combinations(kept, 2) if len(kept) <= 12 else ():
-        mean = [(a + b) / 2 for a, b in zip(values[one], values[two], strict=True)]
+        mean = [half(a + b, 2) for a, b in zip(values[one], values[two], strict=True)]
         others.append(((one + two) * Fraction(1, 2), mean))
 
     def is_below(one: Polynomial, among: Iterable[tuple[Polynomial, Sequence[Fraction]]]) -> bool:

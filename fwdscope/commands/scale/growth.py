@@ -496,7 +496,7 @@ def grow(
     search = Interpolation(probe, base, primary, held_out, on_progress, sizes, compared)
     found = search.find()
     names_of_all = [*TOTALS, *(OF_STEP if training else ()), *peaks]
-    figures = {name: _figure(name, search, found) for name in names_of_all}
+    figures = _figures(names_of_all, search, found)
     formulas = dict(found.formulas)
     # What has no formula in some vars may have one in the others, for one value of these.
     fixed: dict[Key, tuple[Bound, ...]] = {}
@@ -510,9 +510,9 @@ def grow(
         at = [Bound(name, value, value, f"{name} = {value:,}") for name, value in kept.items()]
         fixed = {key: (*_bounds(others.ranges, key), *at) for key in others.formulas.keys() - formulas.keys()}
         formulas = {**others.formulas, **formulas}
-        for name, one in figures.items():
-            if one.formula is None:
-                figures[name] = replace(_figure(name, narrower, others), broken=one.broken, off=one.off, fixed=kept)
+        without = [name for name, one in figures.items() if one.formula is None]
+        for name, one in _figures(without, narrower, others).items():
+            figures[name] = replace(one, broken=figures[name].broken, off=figures[name].off, fixed=kept)
     if figures["active_params"].formula == figures["params"].formula:
         del figures["active_params"]
     if probe.takes_tokens and training is None and (cache := _cache(target, search, found, keep)) is not None:
@@ -529,11 +529,19 @@ def grow(
     )  # fmt: skip
 
 
-def _figure(name: str, search: Interpolation, found: Found) -> ScaledFigure:
+def _figures(names: Iterable[str], search: Interpolation, found: Found) -> dict[str, ScaledFigure]:
+    figures: dict[str, ScaledFigure] = {}
+    for name in names:
+        figures[name] = _figure(name, search, found, figures.get("peak_activations"))
+    return figures
+
+
+def _figure(name: str, search: Interpolation, found: Found, most: ScaledFigure | None = None) -> ScaledFigure:
+    # ``most`` are the peak activations, where they are known.
     here = search.at(search.base)
     assert here is not None
     if name in _PEAKS:
-        return _peak(name, search, found, here)
+        return _peak(name, search, found, here, most)
     formula = found.formulas.get(name)
     if formula is not None:
         return ScaledFigure(name, here[name], formula, bounds=_bounds(found.ranges, name))
@@ -567,15 +575,19 @@ def _off(name: str, search: Interpolation, one: VarRange) -> OffBy:
     return OffBy(one.name, tuple(values), degree, worst)
 
 
-def _peak(name: str, search: Interpolation, found: Found, here: Figures) -> ScaledFigure:
+def _peak(
+    name: str, search: Interpolation, found: Found, here: Figures, most: ScaledFigure | None = None
+) -> ScaledFigure:
     """The most bytes alive at once: the largest of what is alive during each operator."""
-    whole, parts = "train_memory" if name == "train_memory" else "peak_activations", _PEAKS[name]
-    value = here[whole] + (sum(here[one] for one in ALWAYS) if name == "peak_memory" else 0)
+    parts, is_memory = _PEAKS[name], name == "peak_memory"
+    value = here["peak_activations"] + sum(here[one] for one in parts) if is_memory else here[name]
     names = tuple(name for name in search.names if any(name == one.name for one in found.ranges))
     if not all(one in found.formulas for one in parts):
         return ScaledFigure(name, value, None, names)
-    none = Polynomial(search.names, {})
-    always = sum((found.formulas[one] for one in parts), none)
+    always = sum((found.formulas[one] for one in parts), Polynomial(search.names, {}))
+    if is_memory:
+        most = most or _peak("peak_activations", search, found, here)
+        return replace(most, name=name, value=value, formula=None if most.formula is None else most.formula + always)
     # Layers of their own for each number of layers have no formula each, but together.
     for of_all in (False, True):
         lives = {
@@ -583,12 +595,10 @@ def _peak(name: str, search: Interpolation, found: Found, here: Figures) -> Scal
             for key, formula in found.formulas.items()
             if isinstance(key, LiveKey) and bool(key.of_all) == of_all
         }
-        apart = always if whole == name else none
-        if lives and (largest := _largest(whole, apart, lives, search, found)) is not None:
+        if lives and (largest := _largest(name, always, lives, search, found)) is not None:
             formula, bounds = largest
-            keys = {apart + life: key for key, life in reversed(lives.items())}
+            keys = {always + life: key for key, life in reversed(lives.items())}
             at = tuple(_place_of(keys[one], name == "train_memory") for one in formula.options)
-            formula = formula + (none if whole == name else always)
             return ScaledFigure(
                 name, value, formula if len(formula.options) > 1 else formula.options[0], bounds=bounds, places=at
             )  # fmt: skip

@@ -372,36 +372,49 @@ class Interpolation:
         Where steps hold for one var alone and not for several, as those of d and heads, coarser ones are checked.
         """
         tried: list[Mapping[str, int]] = []
-        best: tuple[int, list[tuple[int, int]], tuple[Mapping[str, int], ...], set[Key]] | None = None
+        attempts: list[tuple[list[tuple[int, int]], list[Mapping[str, int]]]] = []
         for least in (0, 2, 1):
             for one in ranges if least else ():
                 if not one.listed and one.step >= least:
                     one.step = one.values[1] - one.values[0]
                     one.low += (one.values[0] - one.low) % one.step
             tried += self.hold_out(ranges, formulas)
-            points = tuple([point for point in tried if all(point[one.name] in one.choices() for one in ranges)])
-            wrong = self.wrong(formulas, ranges, points)
-            failed = len(wrong.intersection(self.primary))
-            if best is None or failed < best[0]:
-                best = failed, [(one.step, one.low) for one in ranges], points, wrong
-            if not failed:
+            points = [point for point in tried if all(point[one.name] in one.choices() for one in ranges)]
+            attempts.append(([(one.step, one.low) for one in ranges], points))
+            wrong = self.wrong(formulas, ranges, points, is_brief=True)
+            if not wrong.intersection(self.primary):
                 break
-        assert best is not None
-        for one, (step, low) in zip(ranges, best[1], strict=True):
-            one.step, one.low = step, low
-        return best[2:]
+        else:
+
+            def again(attempt: tuple[list[tuple[int, int]], list[Mapping[str, int]]]) -> set[Key]:
+                for one, (step, low) in zip(ranges, attempt[0], strict=True):
+                    one.step, one.low = step, low
+                return self.wrong(formulas, ranges, attempt[1])
+
+            least_wrong = min(attempts, key=lambda one: len(again(one).intersection(self.primary)))
+            points, wrong = least_wrong[1], again(least_wrong)
+        return tuple([point for point in points if self.at(point) is not None]), wrong
 
     def wrong(
-        self, formulas: Mapping[Key, Polynomial], ranges: Sequence[VarRange], points: Sequence[Mapping[str, int]]
+        self,
+        formulas: Mapping[Key, Polynomial],
+        ranges: Sequence[VarRange],
+        points: Sequence[Mapping[str, int]],
+        is_brief: bool = False,
     ) -> set[Key]:
-        """The figures that are not what their formulas give at a point in their ranges, or have no point there."""
+        """The figures that are not what their formulas give at a point in their ranges, or have no point there.
+
+        Where ``is_brief`` no more points are looked at once one of the primary figures is wrong.
+        """
         right: dict[Key, bool] = {}
         # Most figures have few formulas and few ranges among them.
         alike: dict[tuple[Any, ...], list[Key]] = {}
         for key, formula in formulas.items():
             alike.setdefault((id(formula), *[one.bounds(key) for one in ranges]), []).append(key)
-        for point in points:
-            there, values = self.at(point) or {}, dict[int, int]()
+        for point in reversed(points):  # those by chance, which are cheap and are wrong the likeliest, first
+            if (there := self.at(point)) is None:
+                continue
+            values = dict[int, int]()
             place = [point[one.name] for one in ranges]
             for (identity, *bounds), keys in alike.items():
                 if all(low <= value <= high for value, (low, high) in zip(place, bounds, strict=True)):
@@ -409,6 +422,8 @@ class Interpolation:
                         values[identity] = formulas[keys[0]](point)
                     for key in keys:
                         right[key] = right.get(key, True) and there.get(key) == values[identity]
+            if is_brief and not all(right.get(key, True) for key in self.primary):
+                break
         return {key for key in formulas if not right.get(key, False)}
 
     def probe_like(self, known: VarRange) -> VarRange | None:
@@ -471,7 +486,7 @@ class Interpolation:
         return formulas
 
     def hold_out(self, ranges: Sequence[VarRange], keys: Collection[Key]) -> list[Mapping[str, int]]:
-        """Points with all vars changed that can be built: corners of the ranges of figures, and others near and far.
+        """Points with all vars changed: corners of the ranges of figures, and others near and far.
 
         What is a maximum of two polynomials along no axis differs from either in some corner.
         """
@@ -498,8 +513,7 @@ class Interpolation:
                     at = int(math.exp(self.random.uniform(0, math.log(len(choices))))) - 1
                 point[one.name] = choices[at]
             found.append(point)
-        unique = {tuple(point.values()): point for point in found}
-        return [point for point in unique.values() if self.at(point) is not None]
+        return list({tuple(point.values()): point for point in found}.values())
 
 
 def _corners(number: int) -> list[tuple[int, ...]]:

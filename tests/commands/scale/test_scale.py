@@ -126,6 +126,8 @@ def test_the_most_alive_is_the_largest_of_several_steps() -> None:
     got = growth("gpt2", "B,T,d,depth")
     # In a block the stream, its norm and sum, the wide layer of the MLP and its GELU; at the end the logits.
     assert str(got["peak_activations"]) == "8B·T·d + max(201028B·T, 44B·T·d)"
+    # With it the weights, and each token as int64.
+    assert got["peak_memory"] == got["peak_activations"] + 4 * got["params"] + 8 * B * T
 
 
 def test_a_var_without_formulas_leaves_them_in_the_others() -> None:
