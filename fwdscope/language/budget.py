@@ -19,6 +19,10 @@ from fwdscope.limits import at_most, limit
 LAYER, COPY, ROUND, ITEM = 4.0, 0.3, 0.2, 0.05
 
 
+class OverBudgetError(SpecError):
+    """A build took too many steps; it would again."""
+
+
 class Budget:
     """The steps that one build has taken, by the place of the line that took them."""
 
@@ -36,7 +40,7 @@ class Budget:
             place, most = self.taken.most_common(1)[0]
             total = sum(self.taken.values())
             message = f"the build took {ceil(total):,} steps, {most / total:.0%} of them this line"
-            raise SpecError([Problem(self.source, place, "limit", message, at_most("steps"))])
+            raise OverBudgetError([Problem(self.source, place, "limit", message, at_most("steps"))])
 
 
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)

@@ -101,9 +101,12 @@ def mesh_of(parser: NodeParser, node: YamlNode | None) -> Mesh | None:
         if scalar is None:
             return None
         text = scalar.value
+        for name in (one for one in re.finditer(r"(\w+)\s*=", text) if one[1] not in DIMENSIONS):
+            span, message = scalar.text.span(*name.span(1)), f"a mesh has no dimension {name[1]}"
+            parser.report(span, message, suggestion(name[1], DIMENSIONS), "value")
+            return None
     try:
         return Mesh.parse(text)
     except InputError as error:
-        message, _, help = str(error).partition("; ")
-        parser.report(node.span, message, help or form, "value")
+        parser.report(node.span, str(error), form, "value")
         return None

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fwdscope.errors import InputError, ShapeError
+from fwdscope.language.budget import OverBudgetError
 from fwdscope.language.check import Checked
 from fwdscope.language.problems import Problem, SpecError
 from fwdscope.language.replaced import point_at_set
@@ -236,6 +237,8 @@ class SpecSubject(Subject):
         """The network and its trace by one run; None where that takes two, or fails."""
         try:
             return build_and_trace(self.checked, inputs, getattr(torch, self.dtype), bool(self.training))
+        except OverBudgetError:
+            raise
         except SpecError:
             return None
 

@@ -144,7 +144,7 @@ class SpecEditor:
 
     def hints_once(self, uri: str, wanted: Callable[[dict[int, str]], bool]) -> dict[int, str]:
         """The hints, asked for again until they are as ``wanted``."""
-        for _ in range(100):
+        for _ in range(400):
             if wanted(found := self.hints(uri)):
                 return found
             self.run(asyncio.sleep(0.05))
