@@ -40,6 +40,8 @@ class Replays:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.known: dict[Hashable, _Call] = {}
+        # Whether a module that ran may be duplicated, of those with an equal one.
+        self.duplicable: dict[nn.Module, bool] = {}
 
     def run(
         self,
@@ -55,14 +57,17 @@ class Replays:
         if key is None or not isinstance(node, Node) or node.module is not module:
             return call()
         if (known := self.known.get(key)) is not None:
-            return self._repeat(known, blueprint, module, node)
+            original = known.module
+            if original not in self.duplicable:
+                self.duplicable[original] = all(map(may_be_duplicated, original.modules()))
+            return self._repeat(known, blueprint, module, node) if self.duplicable[original] else call()
         first = len(recorder.lives)
         value = call()
         tensors = [one for one in (*given[0], *given[1].values()) if isinstance(one, Tensor)]
         memory = recorder.memory
         if isinstance(value, Tensor) and is_own_result(value, tensors):
             leaves = memory.live - node.live == value.untyped_storage().nbytes()
-            if leaves and all(map(may_be_duplicated, module.modules())):
+            if leaves:
                 rise = max(memory.peak, node.live) - node.live
                 self.known[key] = _Call(module, node, _look(value), recorder.lives[first:], rise)
         return value

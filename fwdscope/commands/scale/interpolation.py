@@ -411,7 +411,7 @@ class Interpolation:
         alike: dict[tuple[Any, ...], list[Key]] = {}
         for key, formula in formulas.items():
             alike.setdefault((id(formula), *[one.bounds(key) for one in ranges]), []).append(key)
-        for point in reversed(points):  # those by chance, which are cheap and are wrong the likeliest, first
+        for point in points:
             if (there := self.at(point)) is None:
                 continue
             values = dict[int, int]()
