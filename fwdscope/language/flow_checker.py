@@ -135,9 +135,10 @@ class FlowChecker:
         before = context.state.copy()
         self.check_lines(body)
         context.state = join(before, context.state)
-        reported = len(context.problems)
+        reported, wrong = len(context.problems), self.wrong.copy()
         self.check_lines(body)
         del context.problems[reported:]  # the first pass reported them
+        self.wrong = wrong
         context.state = join(before, context.state)
 
     def _check_choice(self, line: tree.If) -> None:

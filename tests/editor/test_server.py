@@ -431,11 +431,10 @@ def test_each_line_of_each_spec_broken_in_turn(spec_editor: SpecEditor) -> None:
             spec_editor.change(uri, changed)
             problems = spec_editor.problems(uri, len)
             assert line in [place for place, _ in codes(problems)], (name, line, problems)
-            found = spec_editor.hints(uri)
-            assert found.keys() <= before.keys() | {line}
-            if line > layers > 0:
-                kept = {one for one in before if layers < one < line}
-                assert kept <= found.keys(), (name, line, kept - found.keys())
+            kept = {one for one in before if layers < one < line} if line > layers > 0 else set()
+            found = spec_editor.hints_once(uri, lambda found, kept=kept: kept <= found.keys())
+            # A line of a block may gain one: where its calls differ it has none, and fewer of them run now.
+            assert {one for one in found if one > layers} <= before.keys() | {line}, (name, line)
 
 
 def test_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,12 @@ from textwrap import dedent, indent
 
 import pytest
 import torch
+from paths import SPECS
 from torch import Tensor, nn
 
 from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.findings import findings
+from fwdscope.language import load
 from fwdscope.language.problems import Source
 from fwdscope.model import build
 from fwdscope.model.initialise import materialise
@@ -276,3 +278,8 @@ def test_what_is_expected_of_a_layer_of_any_round_is_found() -> None:
     text = f"inputs:\n  x: randn(2, 8)\nlayers:\n{indent(dedent(layers).strip(), '  ')}{tail}"
     outcome = check_source(Source("rounds.yaml", text), CheckSettings()).outcome
     assert [(point.state, point.got) for point in outcome.points] == [("met", "72"), ("met", "72"), ("met", "(2, 8)")]
+
+
+def test_no_line_of_a_right_loop_is_marked_as_wrong() -> None:
+    """A loop's body is checked twice, and the second time names of layers in its branches are taken by the first."""
+    assert load(SPECS / "deepseek_v2_lite.yaml").wrong == frozenset()
