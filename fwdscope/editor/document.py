@@ -80,6 +80,11 @@ class Document:
         """The names of the spec."""
         return SymbolTable(self.spec) if self.spec is not None else None
 
+    def forget(self) -> None:
+        """Let go of all but the problems: it is computed again when it is asked for."""
+        for name in ("parsed", "spec", "_checks", "symbols", "lines"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def lines(self) -> list[str]:
         """The text of each line, without its end."""

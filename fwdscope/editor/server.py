@@ -31,6 +31,8 @@ _PAUSE, PATIENCE, _FIRST = 0.25, 0.3, 0.3
 _TIMEOUT = 5.0
 # How often a text is built anew whose build ended the worker.
 _MOST_BUILDS = 2
+# Of how many files, those changed last, what was read is kept.
+_KEPT = 8
 
 _IS_SPEC = re.compile(r"^(?:(?:layers|graph|inputs)[ ]*:|model[ ]*:[ ]*[\w.]+:\S)", re.M)
 
@@ -220,6 +222,8 @@ class SpecServer(LanguageServer):
             file.changed, file.is_spec, file.builds = now, is_spec or before.is_spec, 0
         self._publish(file)
         self._send(file)
+        for other in sorted(self.files.values(), key=lambda one: one.changed)[:-_KEPT]:
+            other.document.forget()
 
     def close(self, uri: str) -> None:
         """Forget a file."""

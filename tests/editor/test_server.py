@@ -21,6 +21,7 @@ if not sys.platform.startswith("linux"):
 from spec_editor import SpecEditor, applied  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from fwdscope.editor.document import Document  # noqa: E402
 from fwdscope.targets import shipped_specs  # noqa: E402
 
 SPEC = """\
@@ -435,6 +436,20 @@ def test_each_line_of_each_spec_broken_in_turn(spec_editor: SpecEditor) -> None:
             found = spec_editor.hints_once(uri, lambda found, kept=kept: kept <= found.keys())
             # A line of a block may gain one: where its calls differ it has none, and fewer of them run now.
             assert {one for one in found if one > layers} <= before.keys() | {line}, (name, line)
+
+
+def test_a_file_of_many_is_read_again_where_it_is_asked_about(spec_editor: SpecEditor) -> None:
+    document = Document(SPEC.replace("Linear", "Linera"))
+    problems, spec = document.problems, document.spec
+    document.forget()
+    assert document.problems is problems
+    assert document.spec is not spec
+    first = spec_editor.open(SPEC, "file:///tests/first.yaml")
+    outline = spec_editor.ask("document_symbol", first)
+    for number in range(10):
+        spec_editor.open(SPEC, f"file:///tests/{number}.yaml")
+    assert spec_editor.ask("document_symbol", first) == outline
+    assert outline
 
 
 def test_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
