@@ -93,7 +93,8 @@ def cluster_of(text: str, ranks: int | None = None, part: bool = False) -> tuple
     has_number = re.search(r"[x×*]\s*\d+$", rest) is not None and number > 1
     number = number if (has_number and not (part and ranks and ranks < number)) or ranks is None else ranks
     if ranks is not None and number != ranks:
-        raise ClusterError(f"the mesh has {plural(ranks, 'rank')}, and here are {plural(number, 'device')}")
+        difference = f"the mesh has {plural(ranks, 'rank')}, and {plural(number, 'device')} are given"
+        raise ClusterError(f"{difference}: write x{ranks}, or leave the number out")
     rows = [_row_of(word, device) for word, _ in given]
     if len(kinds := [row.is_network for row in rows]) > len(set(kinds)):
         raise ClusterError(f"write one link within a node and one network between nodes, {_EXAMPLE}")

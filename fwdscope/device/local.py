@@ -136,7 +136,7 @@ def _cuda(computer: Computer, free: bool) -> list[LocalDevice]:
 
 
 def _free_by_driver(computer: Computer, properties: Any) -> int | None:
-    """What the driver says is free; None if it tells of more memory than torch does, as of a GPU that is split."""
+    """What the driver says is free; None if it has another total than torch, as for a GPU that is split."""
     known = computer.driver(properties)
     return known[1] if known and abs(known[0] / properties.total_memory - 1) < _SAME_MEMORY else None
 
@@ -146,7 +146,7 @@ _SAME_MEMORY = 0.05
 
 
 def _driver_memory(properties: Any, root: Path = Path("/")) -> tuple[int, int] | None:
-    """NVIDIA's driver tells it by NVML, AMD's in files of Linux."""
+    """From NVML for NVIDIA, from files of Linux for AMD."""
     gpu = library.gpu(str(getattr(properties, "uuid", ""))) if (library := nvml()) else None
     if gpu is not None:
         return gpu.memory()

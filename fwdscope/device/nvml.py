@@ -99,7 +99,7 @@ def nvml() -> Nvml | None:
 
 
 def device_state(uuid: str, library: Nvml | None = None) -> DeviceState | None:
-    """The state of the GPU with a UUID now; None where no driver tells it."""
+    """The state of the GPU with a UUID now; None without a driver."""
     library = library or (nvml() if uuid else None)
     gpu = library.gpu(uuid) if library else None
     return gpu.state(library.driver) if library and gpu else None

@@ -65,12 +65,12 @@ def diagnostic(problem: Problem, positions: Positions, uri: str) -> types.Diagno
         for cause in problem.causes
         if cause.span is not None
     ]
-    told = [cause.text for cause in problem.causes if cause.span is None]
+    remarks = [cause.text for cause in problem.causes if cause.span is None]
     helped = [f"help: {problem.help}"] if problem.help else []
     helped += [f"help: {'or' if i else 'write'} {fix.line}" for i, fix in enumerate(problem.fixes)]
     return types.Diagnostic(
         range=positions.span(problem.span),
-        message="\n".join([problem.message, *told, *helped]),
+        message="\n".join([problem.message, *remarks, *helped]),
         severity=types.DiagnosticSeverity.Error,
         code=problem.code,
         source=SOURCE,

@@ -71,7 +71,7 @@ def initialize(ls: SpecServer, params: types.InitializeParams) -> None:
 
 @_answers(types.INITIALIZED)
 async def initialized(ls: SpecServer, params: types.InitializedParams) -> None:
-    """Ask to be told of changed settings."""
+    """Ask the client to report changed settings."""
     workspace = ls.client_capabilities.workspace
     watched = workspace.did_change_configuration if workspace is not None else None
     if watched is not None and watched.dynamic_registration:

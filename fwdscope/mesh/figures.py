@@ -49,7 +49,7 @@ _KINDS: dict[str, tuple[CollectiveKind, bool]] = {
 # The caps of DistributedDataParallel's buckets: of the first, and of the others.
 _FIRST_BUCKET, _BUCKET = 2**20, 25 * 2**20
 
-# Records the network as the recorder that is made sees it, which is told whether equal copies may run once.
+# Records the network with the recorder that is made; the argument is whether equal copies may run once.
 TraceBy = Callable[[Callable[[bool], Recorder]], Trace]
 
 

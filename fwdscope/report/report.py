@@ -389,7 +389,7 @@ Tf32: TypeAlias = Literal["on", "products", "convolutions", "off"]
 
 @dataclass(frozen=True)
 class DeviceState:
-    """What a GPU's driver tells of it while it works; None if not known."""
+    """The state of a GPU under load, from its driver; None if not known."""
 
     driver: str | None = None
     # Of the multiprocessors, in MHz; power in watts; degrees Celsius.

@@ -150,7 +150,7 @@ class Subject(ABC):
 
     @abstractmethod
     def trace_by(self, make: Callable[[bool], Recorder]) -> Trace:
-        """The network on meta as a recorder sees it; ``make`` is told whether equal copies of a stack may run once."""
+        """The network on meta, recorded by ``make(repeats)``: whether equal copies of a stack may run once."""
 
     @abstractmethod
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:

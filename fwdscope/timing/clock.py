@@ -141,7 +141,7 @@ class EventClock:
             self.cuda._sleep(cycles)
 
     def _cycles_per_second(self) -> float:
-        """Measured, since no property tells it of every device: ROCm's counter may not be that of the clock."""
+        """Measured, since not every device has it as a property: ROCm's counter may not be that of the clock."""
         cycles, seconds = 10_000, 0.0
         while seconds < CALIBRATION_SECONDS and cycles < 10**10:
             cycles *= 10
@@ -151,7 +151,7 @@ class EventClock:
         return cycles / max(seconds, 1e-9)
 
 
-# A delay that takes so long tells how many cycles are a second.
+# A delay of this length measures the cycles a second.
 CALIBRATION_SECONDS = 5e-4
 # Pairs of marks that are taken to know their cost, after as many that are not counted.
 EMPTY_PAIRS = 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -22,6 +21,7 @@ from fwdscope.model.build import build_recorded, named_outputs
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Body, Network, Scope, Series
 from fwdscope.ops.dispatch import OpRecord
+from fwdscope.torch_private import is_dynamo_loaded
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.receptive.windows import Axis
 from fwdscope.trace.record import Recorder, Trace, hook, recording
@@ -51,10 +51,6 @@ def trace(
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
         outputs = _record(network, recorder, weights, given)
     return _trace_of(network, recorder, outputs)
-
-
-# torch's references of some operators import it when they first run; it keeps the stack of its import.
-_HOLDS_FRAMES = "torch._dynamo"
 
 
 class BuildRecorder(Recorder):
@@ -144,10 +140,11 @@ def build_and_trace(
         outputs.extend(_record(network, recorder, (), tuple(network.example.values())))
         network.blueprint.builder = None
 
-    before = _HOLDS_FRAMES in sys.modules
+    before = is_dynamo_loaded()
     network = build_recorded(checked, replaced, dtype, training, record)
-    if not before and _HOLDS_FRAMES in sys.modules:
-        # The frames that imported it are kept, and with them tensors, which would count as alive.
+    if not before and is_dynamo_loaded():
+        # References of some operators import dynamo when they first run. It keeps the stack of its import, and with it
+        # tensors, which would count as alive.
         return build_and_trace(checked, replaced, dtype, training, past, only_figures)
     if recorder.is_unlike or recorder.split != network.blueprint.loops:
         return None

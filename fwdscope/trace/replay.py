@@ -130,7 +130,7 @@ class _Clones:
 def _key(
     module: nn.Module, template: Template, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
 ) -> Hashable | None:
-    """All that decides what a block or layer does; None where that cannot be told."""
+    """All that decides what a block or layer does; None if that is not known."""
     if not is_repeatable(template):
         return None
     found: list[Any] = [type(module), template]

@@ -190,9 +190,9 @@ def the_device(device: LocalDevice) -> Iterator[Result]:
             # "active" is whether the primary context of the device was made (CUDA driver API, 6.7).
             failed = library.cuDevicePrimaryCtxGetState(i, ctypes.byref(flags), ctypes.byref(active))
             yield Result(f"listing devices makes no context on cuda:{i}", not failed and not active.value)
-        (told,) = (one.free for one in listed if one.device == device.device)
+        (by_driver,) = (one.free for one in listed if one.device == device.device)
         before = torch.cuda.mem_get_info(device.device)[0]  # which makes a context, some hundreds of MiB
-        yield aim("free by the driver over free by CUDA", (told or 0) / max(before, 1), 0.95, 1.2)
+        yield aim("free by the driver over free by CUDA", (by_driver or 0) / max(before, 1), 0.95, 1.2)
 
 
 def times_of_the_whole(case: Case, device: LocalDevice) -> Iterator[Result]:

@@ -55,7 +55,10 @@ def test_a_device_without_a_number_is_as_many_as_the_mesh_has_ranks() -> None:
     assert cluster_of("H100", 32)[1].number == 32
     assert cluster_of("H100 nvlink:4 ib:200G", 32)[1].node == 4
     assert cluster_of("H100 nvlink:4 ib:200G")[1].number == 4
-    with pytest.raises(UnknownAcceleratorError, match="the mesh has 8 ranks, and here are 4 devices"):
+    with pytest.raises(
+        UnknownAcceleratorError,
+        match="the mesh has 8 ranks, and 4 devices are given: write x8",
+    ):
         cluster_of("H100x4", 8)
 
 

@@ -52,7 +52,7 @@ def test_meshes_are_compared_on_the_first_devices_of_a_cluster(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--mesh", "tp=2", "--on", "H100x4"), "--on H100x4: the mesh has 2 ranks, and here are 4 devices"),
+        (("--mesh", "tp=2", "--on", "H100x4"), "--on H100x4: the mesh has 2 ranks, and 4 devices are given: write x2"),
         (("--mesh", "tp=2", "--on", "all"), "name the clusters of a mesh, as in --on H100x8,A100x8"),
         (("--mesh", "tp=2", "--on", "H100x2 nvlnk:2"), "there is no link 'nvlnk': did you mean nvlink?"),
         (("--on", "H100x2"), "several devices are for a mesh (add --mesh tp=8) or a --measured-step"),

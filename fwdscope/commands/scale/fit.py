@@ -249,7 +249,7 @@ class _Search:
             for name, (formula, bounds) in self.formulas.items():
                 figure = self.request.budgets[name]
                 value = formula(at) + torch.zeros(many, dtype=torch.float64)
-                # Where the formula is wrong, only building tells.
+                # A wrong formula shows only when the network is built.
                 unknown = torch.zeros(many, dtype=torch.bool)
                 for one in bounds:
                     unknown |= torch.as_tensor((at[one.var] < one.low) | (at[one.var] > one.high))
