@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fwdscope.ops import Op, Operand, find
 from fwdscope.report import FusedTraffic
-from fwdscope.trace.receptive.fields import OperatorFlow, RepeatedFlows
+from fwdscope.trace.receptive.fields import Flow, OperatorFlow, RepeatedFlows
 
 # Products whose second tensor may be different for each item of a batch: attention's.
 _BATCHED = frozenset(("aten.bmm", "aten.baddbmm"))
@@ -46,7 +46,7 @@ class _Value:
 
 
 def fused_traffic(
-    flows: Sequence[OperatorFlow | RepeatedFlows],
+    flows: Sequence[Flow],
     figures: Mapping[int, tuple[int, int, int, int]],
     weights: Iterable[object],
     outputs: Iterable[tuple[object, int]],
@@ -60,9 +60,11 @@ def fused_traffic(
     skipped = 0
     for number, flow in enumerate(flows):
         if isinstance(flow, RepeatedFlows):
-            skipped += (graph.skipped - graph.skipped_before[flow.first]) * flow.times
-            graph.repeat(flow)
+            first = number - flow.count
+            skipped += (graph.skipped - graph.skipped_before[first]) * flow.times
+            graph.repeat(flow, first)
         else:
+            assert isinstance(flow, OperatorFlow), "every call runs where fusion is looked at"
             graph.follow(flow, figures.get(number, (0, 0, 0, 0)), number)
     return graph.traffic(list(outputs), graph.skipped + skipped)
 
@@ -149,10 +151,10 @@ class _FusedResults:
             self.values.append(value)
             self.sources[base] = (value,)
 
-    def repeat(self, flow: RepeatedFlows) -> None:
+    def repeat(self, flow: RepeatedFlows, first: int) -> None:
         """Count what the copy that ran made as often as there are copies."""
         for value in reversed(self.values):
-            if value.number < flow.first:
+            if value.number < first:
                 break
             value.times *= flow.times + 1
         if id(flow.result) in self.sources:

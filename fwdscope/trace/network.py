@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -195,6 +196,7 @@ def _trace_of(network: Network, recorder: Recorder, outputs: tuple[tuple[str, Te
     return Trace(
         root, outputs, source, peak, makers, unused, fields, past=recorder.past, step=recorder.step,
         lives=tuple(recorder.lives), fused=fused,
+        find_past=partial(recorder.find_past, [tensor for _, tensor in outputs]),
     )  # fmt: skip
 
 

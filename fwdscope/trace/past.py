@@ -10,6 +10,7 @@ only an encoder's input decides ran with the first position, and what the decode
 from __future__ import annotations
 
 import functools
+import heapq
 import itertools
 import math
 import operator
@@ -24,7 +25,7 @@ from fwdscope.ops.layout import contiguous
 from fwdscope.ops.op import Operand
 from fwdscope.ops.positions import Cut, Passing, Through
 from fwdscope.report import CachedTensor, Shape
-from fwdscope.trace.receptive.fields import OperatorFlow, RepeatedFlows
+from fwdscope.trace.receptive.fields import Flow, OperatorFlow, ReplayedFlows
 
 _WHOLE = ("aten.scaled_dot_product_attention", "higher_order.flex_attention")
 _SOFTMAX = ("aten._softmax", "aten.softmax", "aten._safe_softmax")
@@ -183,7 +184,7 @@ class _Attention(NamedTuple):
 class _Graph:
     """The operators of a forward: what made each tensor, what takes it, and the network's inputs that it depends on."""
 
-    def __init__(self, flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[object]) -> None:
+    def __init__(self, flows: Sequence[Flow], inputs: Sequence[object], carried: Iterable[Carried]) -> None:
         self.flows: list[_Flow] = []
         self.depends: list[int] = [1 << i for i in range(len(inputs))]
         self.operands: dict[int, Operand] = {}
@@ -192,29 +193,71 @@ class _Graph:
         self.numbers = {id(one): i for i, one in enumerate(inputs)}
         # Written-out attention whose parts are not recognised, by its softmax.
         self.unread: list[int] = []
+        # What loops carry, with the numbers of its first and last tensor.
+        self.carried: list[tuple[Carried, int, int]] = []
+        # Operators that stand for those of so many copies, with the tensors of one and of the copy before it.
+        self.copies: list[tuple[range, range, int]] = []
+        self._add(flows, carried)
+
+    def _add(self, flows: Sequence[Flow], carried: Iterable[Carried], least: int = 0) -> None:
+        """Add operators, and for those that did not run those that did, with other tensors.
+
+        Of a stack's equal copies the first is added, and one for all after it: what these get depends on the same.
+        Of what loops carry, what they end with has at least the number ``least``.
+        """
+        firsts: list[int] = []
         for i, flow in enumerate(flows):
-            assert isinstance(flow, OperatorFlow), "every copy runs"
-            taken = [self.numbers[id(one)] if id(one) in self.numbers else self._number(one, 0) for one in flow.inputs]
-            depends = 0
-            for place, (number, x) in enumerate(zip(taken, flow.op.operands, strict=False)):
-                depends |= self.depends[number]
-                self.operands[number] = x
-                self.takers.setdefault(number, []).append((i, place))
-            made = [self._number(one, depends) for one in flow.outputs]
-            self.maker |= dict.fromkeys(made, i)
-            self.operands |= zip(made, flow.op.outputs, strict=False)
-            self.flows.append(_Flow(flow.op, tuple(taken), tuple(made)))
+            firsts.append(len(self.depends))
+            outer = self.numbers
+            if isinstance(flow, OperatorFlow):
+                self._add_operator(flow)
+            elif isinstance(flow, ReplayedFlows):
+                call = flow.call
+                # All else that it met are weights, and others here.
+                given = [self._number(one) for one in flow.inputs]
+                self.numbers = {id(one): number for one, number in zip(call.inputs, given, strict=True)}
+                self._add(call.flows, call.carried)
+                outer[id(flow.result)], self.numbers = self._number(call.result), outer
+            else:
+                begin, first = len(self.flows), firsts[i - flow.count]
+                # What is older comes from outside, and is the same for all.
+                self.numbers = {key: number for key, number in outer.items() if number < first}
+                self.numbers[id(flow.input)] = outer[id(flow.result)]
+                self._add(flows[i - flow.count : i], carried, len(self.depends))
+                outer[id(flow.last)], self.numbers = self._number(flow.result), outer
+                self.copies.append((range(begin, len(self.flows)), range(first, len(self.depends)), flow.times))
+        found = [(one, self.numbers.get(id(one.first)), self.numbers.get(id(one.last), -1)) for one in carried]
+        self.carried += [(one, first, last) for one, first, last in found if first is not None and last >= least]
 
-    def _number(self, one: object, depends: int) -> int:
-        self.depends.append(depends)
-        self.numbers[id(one)] = len(self.depends) - 1
-        return len(self.depends) - 1
+    def _add_operator(self, flow: OperatorFlow) -> None:
+        i, depends, taken = len(self.flows), 0, [self._number(one) for one in flow.inputs]
+        for place, (number, x) in enumerate(zip(taken, flow.op.operands, strict=False)):
+            depends |= self.depends[number]
+            self.operands[number] = x
+            self.takers.setdefault(number, []).append((i, place))
+        made = []
+        for one in flow.outputs:
+            self.numbers.pop(id(one), None)
+            made.append(self._number(one, depends))
+        self.maker |= dict.fromkeys(made, i)
+        self.operands |= zip(made, flow.op.outputs, strict=False)
+        self.flows.append(_Flow(flow.op, tuple(taken), tuple(made)))
 
-    def loops(self, carried: Iterable[Carried]) -> list[tuple[Carried, int, int]]:
+    def _number(self, one: object, depends: int = 0) -> int:
+        """The number of a tensor, made where it has none."""
+        number = self.numbers.setdefault(id(one), len(self.depends))
+        if number == len(self.depends):
+            self.depends.append(depends)
+        return number
+
+    def times(self, at: int, number: int) -> int:
+        """For how many copies an operator and a tensor that it meets stand."""
+        found = (times for operators, tensors, times in self.copies if at in operators and number in tensors)
+        return math.prod(found)
+
+    def loops(self) -> list[tuple[Carried, int, int]]:
         """What loops carry that takes up inputs on the way, with the numbers of its first and last tensor."""
-        found = [(one, self.numbers.get(id(one.first)), self.numbers.get(id(one.last))) for one in carried]
-        known = [(one, first, last) for one, first, last in found if first is not None and last is not None]
-        return [(one, first, last) for one, first, last in known if self.depends[last] & ~self.depends[first]]
+        return [(one, first, last) for one, first, last in self.carried if self.depends[last] & ~self.depends[first]]
 
     def pass_on(self) -> None:
         """Let results depend on all that operands do."""
@@ -324,10 +367,15 @@ class _Graph:
         dims, growth = dict([attention.keys, attention.values]), dict[int, Growth]()
         ends = {(i, place) for i, one in attention.growth.items() for place in one.inputs}
         edges: dict[int, set[int]] = {}
-        for i in range(max(attention.growth), -1, -1):
-            op, inputs, outputs = self.flows[i]
-            if dims.keys().isdisjoint(outputs):
+        # Operators are visited from the last one on, those that made what is among ``dims``.
+        waiting, seen = [-self.maker[number] for number in dims if number in self.maker], set[int]()
+        heapq.heapify(waiting)
+        while waiting:
+            i = -heapq.heappop(waiting)
+            if i in seen:
                 continue
+            seen.add(i)
+            op, inputs, outputs = self.flows[i]
             takers = [taker for number in outputs for taker in self.takers.get(number, ())]
             results = {j: dims[number] for j, number in enumerate(outputs) if number in dims}
             if not all(taker[0] in growth or taker in ends for taker in takers):
@@ -343,6 +391,8 @@ class _Graph:
                 for place, d in found.items():
                     if self.depends[inputs[place]]:
                         dims[inputs[place]] = d
+                        if inputs[place] in self.maker:
+                            heapq.heappush(waiting, -self.maker[inputs[place]])
                         edges.setdefault(inputs[place], set()).update(outputs)
         ends_at = {attention.keys[0], attention.values[0]}
         sizes = {number: self._size(number, growth, ends_at) for number in dims}
@@ -433,14 +483,17 @@ def _cached(x: Operand, name: str, kind: _Kind, dim: int = 0, *longer: int) -> C
 
 
 def find_past(
-    flows: Sequence[OperatorFlow | RepeatedFlows],
+    flows: Sequence[Flow],
     inputs: Sequence[object],
     outputs: Iterable[object],
     positions: int,
     carried: Iterable[Carried] = (),
 ) -> Past:
-    """The effect of ``past`` earlier positions on a recorded forward in which every copy of a stack ran."""
-    graph, past = _Graph(flows, inputs), Past(positions)
+    """The effect of ``past`` earlier positions on a recorded forward.
+
+    Where some copies or calls did not run, what is kept is right, and operators have other numbers.
+    """
+    graph, past = _Graph(flows, inputs, carried), Past(positions)
     for one in outputs:
         if id(one) in graph.numbers:
             graph.takers.setdefault(graph.numbers[id(one)], []).append((_OUTSIDE, 0))
@@ -451,7 +504,7 @@ def find_past(
         read = depends[each.keys[0]] | depends[each.values[0]]
         fixed |= read if depends[each.query] & ~read else 0
     # What decides how a state begins ran with the first position too.
-    loops = graph.loops(carried)
+    loops = graph.loops()
     for _, first, last in loops:
         fixed |= depends[first]
         past.skipped |= {graph.maker[first]} if first in graph.maker else set()
@@ -473,7 +526,7 @@ def find_past(
     )
     for at, number, tensor in itertools.chain(*several):
         if number not in kept:
-            past.cached.setdefault(at, []).append(tensor)
+            past.cached.setdefault(at, []).extend([tensor] * graph.times(at, number))
         kept.add(number)
     past.new = next((n for n in (*[one.length for one in growing], *[one.rounds for one, *_ in loops])), past.new)
     past.notes += dict.fromkeys(f"{one.loop} carries {one.name} from one position to the next" for one, *_ in loops)

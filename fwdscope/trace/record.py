@@ -8,7 +8,7 @@ modes are removed afterwards, also after an exception.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -37,7 +37,7 @@ from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
 from fwdscope.trace.own_work import main_operators
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.past import Past, find_past
-from fwdscope.trace.receptive.fields import OperatorFlow, RepeatedFlows, receptive_fields
+from fwdscope.trace.receptive.fields import Flow, OperatorFlow, RepeatedFlows, receptive_fields
 from fwdscope.trace.receptive.windows import Axis
 
 
@@ -197,6 +197,8 @@ class Trace:
     takes_gradients: bool = False
     # The earlier positions that it is counted with.
     past: Past | None = None
+    # What so many earlier positions change, where it is counted without.
+    find_past: Callable[[int], Past] | None = None
     # The training step, if the forward was one's.
     step: RecordedStep | None = None
     # The bytes of activations alive during each operator in order, in the first of equal copies, with the step around
@@ -291,7 +293,7 @@ class Recorder:
         # Tensors seen so far by id, valid while they live, with the childless node that made each.
         self.tensors: dict[int, tuple[Mark, Node | None]] = {}
         # The operators in the order in which they ran, with their input and result tensors.
-        self.flows: list[OperatorFlow | RepeatedFlows] = []
+        self.flows: list[Flow] = []
         # The bytes of activations alive during each operator, with its name and the innermost step that it ran in.
         self.lives: list[tuple[Node, Node, str, int]] = []
         # Of those that count, MACs, FLOPs, bytes read and bytes written, by their number.
@@ -513,7 +515,8 @@ class Recorder:
         made = self.mark(result)
         self.tensors[id(result)] = made, maker
         if node.repeat == 2:
-            self.flows.append(RepeatedFlows(node.first_flow, node.inputs[0].ref, node.outputs[0].ref))
+            count = len(self.flows) - node.first_flow
+            self.flows.append(RepeatedFlows(count, node.inputs[0].ref, node.outputs[0].ref))
         repeated = self.flows[-1]
         assert isinstance(repeated, RepeatedFlows)
         repeated.times, repeated.last = node.repeat - 1, made.ref

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 from torch import Tensor, nn
 
 from fwdscope.model.copies import adopt, is_own_result, is_repeatable, like, may_be_duplicated, signature
 from fwdscope.model.templates import BlockTemplate, Template
 from fwdscope.torch_private import without_dispatch, without_functions
+from fwdscope.trace.receptive.fields import CalledFlows, ReplayedFlows
 from fwdscope.trace.record import Node, OwnWork, Recorder
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class _Call(NamedTuple):
     result: tuple[Any, ...]
     lives: list[tuple[Node, Node, str, int]]
     rise: int
+    flows: CalledFlows
 
 
 class Replays:
@@ -53,6 +56,8 @@ class Replays:
     ) -> Any:
         """What a block or layer that was just made gives: from its own run, or as an equal one gave it."""
         key, recorder = _key(module, template, *given), self.recorder
+        tensors = [one for one in (*given[0], *given[1].values()) if isinstance(one, Tensor)]
+        inputs = tuple(map(ref, tensors))
         node = recorder.stack[-1]
         if key is None or not isinstance(node, Node) or node.module is not module:
             return call()
@@ -60,19 +65,22 @@ class Replays:
             original = known.module
             if original not in self.duplicable:
                 self.duplicable[original] = all(map(may_be_duplicated, original.modules()))
-            return self._repeat(known, blueprint, module, node) if self.duplicable[original] else call()
-        first = len(recorder.lives)
+            return self._repeat(known, blueprint, module, node, inputs) if self.duplicable[original] else call()
+        first, carried = len(recorder.lives), len(recorder.carried)
         value = call()
-        tensors = [one for one in (*given[0], *given[1].values()) if isinstance(one, Tensor)]
         memory = recorder.memory
         if isinstance(value, Tensor) and is_own_result(value, tensors):
             leaves = memory.live - node.live == value.untyped_storage().nbytes()
             if leaves:
                 rise = max(memory.peak, node.live) - node.live
-                self.known[key] = _Call(module, node, _look(value), recorder.lives[first:], rise)
+                flows = recorder.flows[node.first_flow :]
+                called = CalledFlows(flows, inputs, ref(value), recorder.carried[carried:])
+                self.known[key] = _Call(module, node, _look(value), recorder.lives[first:], rise, called)
         return value
 
-    def _repeat(self, known: _Call, blueprint: Blueprint, module: nn.Module, node: Node) -> Tensor:
+    def _repeat(
+        self, known: _Call, blueprint: Blueprint, module: nn.Module, node: Node, inputs: tuple[object, ...]
+    ) -> Tensor:
         recorder, memory = self.recorder, self.recorder.memory
         modules = adopt(blueprint, module, known.module)
         with without_functions():
@@ -90,6 +98,7 @@ class Replays:
             result = like(*known.result)
         memory.add(result)
         recorder.tensors[id(result)] = recorder.mark(result), node
+        recorder.flows.append(ReplayedFlows(known.flows, inputs, ref(result)))
         return result
 
 

@@ -15,7 +15,10 @@ import fwdscope
 from fwdscope.errors import InputError
 from fwdscope.report import Report, multiplicities
 from fwdscope.report.generation import bytes_a_position, bytes_kept, kept_tensors
-from fwdscope.trace.past import smallest_cut
+from fwdscope.targets import Target
+from fwdscope.trace.network import build_and_trace, trace
+from fwdscope.trace.past import Past, smallest_cut
+from fwdscope.trace.record import Recorder
 
 
 @functools.cache
@@ -291,6 +294,80 @@ def test_what_the_query_is_made_of_too_is_not_kept_in_place_of_larger_keys_and_v
     report = fwdscope.inspect(FusedKeysAndValues(), torch.empty(1, 1, 32), past=99)
     assert bytes_a_position(report) == 64 * 4
     assert all(row.note is None for row in report.layers)
+
+
+NESTED = """
+name: nested
+vars: {B: 1, T: 4, S: 3, d: 8}
+inputs: {tokens: "randint(0, 9, (B, T))", memory: "randn(B, S, d)"}
+blocks:
+  Own:
+    - q, k, v = Linear(3 * d)(x).chunk(3, -1)
+    - x + scaled_dot_product_attention(q, k, v, is_causal=True)
+  Scan:
+    - s = zeros(B, d)
+    - for: t in range(T)
+      do:
+        - s = s / 2 + x[:, t]
+    - x + s.unsqueeze(1)
+  Layer()(x, k, v):
+    - Conv1d(d, 3, padding=2)(x.mT)[..., :-2].mT
+    - 2 * Own
+    - prev + scaled_dot_product_attention(Linear(d)(prev), k, v)
+    - Scan
+layers:
+  - x = Embedding(9, d)(tokens)
+  - k, v = Linear(2 * d)(memory).chunk(2, -1)
+  - Layer()(x, k, v)
+  - Layer()(prev, k, v)
+  - y = (3 * Layer())(prev, k, v)
+  - z = (3 * Layer())(x, k, v)
+  - y + z
+"""
+
+
+def kept_in_one_run_and_in_full(target: Target) -> tuple[list[str], list[str]]:
+    """What is kept of a position by a run in which equal copies and blocks run once, and by one of all."""
+
+    def tensors(past: Past) -> list[str]:
+        return sorted(str(one) for several in past.cached.values() for one in several)
+
+    built = build_and_trace(target.load_spec()[0], only_figures=True)
+    assert built is not None
+    network, brief = built
+    assert brief.find_past is not None
+    full = Recorder()
+    outputs = [tensor for _, tensor in trace(network, full).outputs]
+    return tensors(brief.find_past(1)), tensors(full.find_past(outputs, 1))
+
+
+@pytest.mark.parametrize(
+    ("spec", "sizes"),
+    [
+        *[(name, {}) for name in ("bert_base", "clip", "gpt2", "llama3_8b", "moe_small", "t5_small", "whisper_tiny")],
+        *[(name, {}) for name in ("transformer_base", "transformer_encoder", "wavenet", "stable_diffusion_unet")],
+        *[(name, {"depth": "3"}) for name in ("llama3_405b", "mamba_130m", "mixtral_8x7b")],
+        ("deepseek_v2_lite", {"depth": "3", "experts": "8", "B": "2"}),
+        ("mamba_130m", {"depth": "1", "T": "5"}),
+        ("gpt2", {"T": "1", "B": "3"}),
+    ],
+)
+def test_copies_and_blocks_that_do_not_run_keep_what_the_one_that_ran_keeps(spec: str, sizes: dict[str, str]) -> None:
+    once, full = kept_in_one_run_and_in_full(Target(spec, sizes))
+    assert once == full
+    assert once
+
+
+def test_copies_in_copies_keep_each_their_own_and_share_what_is_made_outside(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    spec = tmp_path / "nested.yaml"
+    spec.write_text(NESTED)
+    once, full = kept_in_one_run_and_in_full(Target(str(spec)))
+    assert once == full
+    # Eight layers, each with two pairs of keys and values, a state and the last two inputs of a convolution, d values
+    # of 4 bytes; and for all layers one pair of keys and values of S positions.
+    report = fwdscope.inspect(spec, past=1)
+    assert report.totals.kv_cache == 4 * 8 * (8 * (2 * 2 + 1 + 2) + 2 * 3)
+    assert len(once) == 8 * (2 * 2 + 1 + 1) + 2
 
 
 def test_the_smallest_cut_nearest_to_the_end() -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from fwdscope.model.blueprint import Carried
 from fwdscope.ops import Op, Rule, find
 from fwdscope.ops.positions import Cut, Passage, Passing, Shift, Through
 from fwdscope.trace.receptive import windows
@@ -33,22 +34,42 @@ class OperatorFlow(NamedTuple):
 class RepeatedFlows:
     """The operators of equal copies that did not run: those of the copy that ran, ``times`` times more.
 
-    They begin at index ``first`` and end here, each time on the result of the copy before. ``input`` and ``result`` are
-    those of the copy that ran, ``last`` is the result of the last one.
+    They are the ``count`` flows before this one, each time on the result of the copy before. ``input`` and ``result``
+    are those of the copy that ran, ``last`` is the result of the last one.
     """
 
-    __slots__ = ("first", "input", "last", "result", "times")
+    __slots__ = ("count", "input", "last", "result", "times")
 
-    def __init__(self, first: int, input: object, result: object) -> None:
-        self.first = first
+    def __init__(self, count: int, input: object, result: object) -> None:
+        self.count = count
         self.input = input
         self.result = result
         self.last = result
         self.times = 0
 
 
+class CalledFlows(NamedTuple):
+    """The flows of a call that ran, its inputs and result, and what its loops over positions carried."""
+
+    flows: Sequence[Flow]
+    inputs: tuple[object, ...]
+    result: object
+    carried: Sequence[Carried]
+
+
+class ReplayedFlows(NamedTuple):
+    """The operators of a call that did not run: those of an equal one on other inputs, with another result."""
+
+    call: CalledFlows
+    inputs: tuple[object, ...]
+    result: object
+
+
+Flow: TypeAlias = OperatorFlow | RepeatedFlows | ReplayedFlows
+
+
 def receptive_fields(
-    flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[tuple[object, tuple[int, ...]]]
+    flows: Sequence[Flow], inputs: Sequence[tuple[object, tuple[int, ...]]]
 ) -> dict[int, tuple[Axis, ...] | None]:
     """The axes of every tensor that depends on the inputs, by the identity of the object that represents it.
 
@@ -64,21 +85,20 @@ def receptive_fields(
     return {key: field.axes for key, field in fields.items()}
 
 
-def _follow_all(
-    flows: Sequence[OperatorFlow | RepeatedFlows], begin: int, end: int, fields: dict[int, Field], bases: dict[int, int]
-) -> None:
+def _follow_all(flows: Sequence[Flow], begin: int, end: int, fields: dict[int, Field], bases: dict[int, int]) -> None:
     for i in range(begin, end):
         flow = flows[i]
         if isinstance(flow, OperatorFlow):
             _follow(flow, fields, bases)
             continue
+        assert isinstance(flow, RepeatedFlows), "every call runs where fields are followed"
         input, result = id(flow.input), id(flow.result)
         if result not in fields:
             continue
         outside = fields.get(input)
         for _ in range(flow.times):
             fields[input] = fields[result]
-            _follow_all(flows, flow.first, i, fields, bases)
+            _follow_all(flows, i - flow.count, i, fields, bases)
         fields[id(flow.last)] = fields[result]
         if outside is None:
             del fields[input]
