@@ -217,7 +217,9 @@ class _Graph:
                 given = [self._number(one) for one in flow.inputs]
                 self.numbers = {id(one): number for one, number in zip(call.inputs, given, strict=True)}
                 self._add(call.flows, call.carried)
-                outer[id(flow.result)], self.numbers = self._number(call.result), outer
+                made = [self._number(one) for one in call.results]
+                outer.update(zip(map(id, flow.results), made, strict=True))
+                self.numbers = outer
             else:
                 begin, first = len(self.flows), firsts[i - flow.count]
                 # What is older comes from outside, and is the same for all.

@@ -74,7 +74,7 @@ class Replays:
             if leaves:
                 rise = max(memory.peak, node.live) - node.live
                 flows = recorder.flows[node.first_flow :]
-                called = CalledFlows(flows, inputs, ref(value), recorder.carried[carried:])
+                called = CalledFlows(flows, inputs, (ref(value),), recorder.carried[carried:])
                 self.known[key] = _Call(module, node, _look(value), recorder.lives[first:], rise, called)
         return value
 
@@ -98,7 +98,7 @@ class Replays:
             result = like(*known.result)
         memory.add(result)
         recorder.tensors[id(result)] = recorder.mark(result), node
-        recorder.flows.append(ReplayedFlows(known.flows, inputs, ref(result)))
+        recorder.flows.append(ReplayedFlows(known.flows, inputs, (ref(result),)))
         return result
 
 

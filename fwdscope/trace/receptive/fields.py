@@ -49,20 +49,20 @@ class RepeatedFlows:
 
 
 class CalledFlows(NamedTuple):
-    """The flows of a call that ran, its inputs and result, and what its loops over positions carried."""
+    """The flows of a call that ran, its inputs and results, and what its loops over positions carried."""
 
     flows: Sequence[Flow]
     inputs: tuple[object, ...]
-    result: object
+    results: tuple[object, ...]
     carried: Sequence[Carried]
 
 
 class ReplayedFlows(NamedTuple):
-    """The operators of a call that did not run: those of an equal one on other inputs, with another result."""
+    """The operators of a call that did not run: those of an equal one on other inputs, with other results."""
 
     call: CalledFlows
     inputs: tuple[object, ...]
-    result: object
+    results: tuple[object, ...]
 
 
 Flow: TypeAlias = OperatorFlow | RepeatedFlows | ReplayedFlows
