@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class _Step:
     # Its parameters and buffers that no earlier step has.
     own: _Named = _NONE
     own_buffers: _Named = _NONE
-    _figures: tuple[int, ...] | None = None
+    _figures: tuple[int, int, int, int, int] | None = None
     _backward_figures: tuple[int, ...] | None = None
     _elements: tuple[int, int, int] | None = None
     _kept: int | None = None
@@ -62,18 +63,32 @@ class _Step:
         self.cached = node.cached
 
     @property
-    def figures(self) -> tuple[int, ...]:
-        """MACs, FLOPs, bytes read and bytes written here and inside, of one copy, all its calls together."""
+    def figures(self) -> tuple[int, int, int, int, int]:
+        """MACs, FLOPs, bytes read and bytes written here and inside, of one copy, all its calls together.
+
+        And how many operators move anything.
+        """
         if self._figures is None:
-            self._figures = sum_figures(self.ops, [(child.repeat, child.figures) for child in self.children])
+            macs = flops = read = written = kernels = 0
+            for record in self.ops:
+                one = record.figures
+                macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
+                if one[2] or one[3]:
+                    kernels += 1
+            for child in self.children:
+                n, more = child.repeat, child.figures
+                macs, flops, read = macs + n * more[0], flops + n * more[1], read + n * more[2]
+                written, kernels = written + n * more[3], kernels + n * more[4]
+            self._figures = macs, flops, read, written, kernels
         return self._figures
 
     @property
     def backward_figures(self) -> tuple[int, ...]:
-        """The same of the backward, the bytes kept for it, and the MACs and FLOPs of the forward in it."""
+        """The same of the backward; the bytes kept for it, and the MACs and FLOPs of the forward in it."""
         if self._backward_figures is None:
+            kernels = sum([record.figures[2:] != (0, 0) for record in self.backward])
+            own = (*sum_figures(self.backward), kernels, self.saved, *sum_figures(self.recomputed)[:2])
             inside = [(child.repeat, child.backward_figures) for child in self.children]
-            own = (*sum_figures(self.backward), self.saved, *sum_figures(self.recomputed)[:2])
             figures = [n + sum([times * one[i] for times, one in inside]) for i, n in enumerate(own)]
             self._backward_figures = tuple(figures)
         return self._backward_figures
@@ -104,11 +119,6 @@ class _Step:
             own = sum([one.nbytes for one in self.cached])
             self._kept = own + sum([child.repeat * child.kept for child in self.children])
         return self._kept
-
-    def kernels(self, backward: bool = False) -> int:
-        """How many operators here and inside move anything, of one copy, all its calls together."""
-        own = sum([record.figures[2:] != (0, 0) for record in (self.backward if backward else self.ops)])
-        return own + sum([child.repeat * child.kernels(backward) for child in self.children])
 
     def uncounted(self, backward: bool = False) -> dict[str, None]:
         """Names of operators here and inside that have no rule, of the forward or the backward."""
@@ -153,13 +163,13 @@ class RowFigures(NamedTuple):
     depth: int
     call: int
     has_children: bool
+    kv_cache: int
     repeat: int
     params: int
     macs: int
     flops: int
     bytes_read: int
     bytes_written: int
-    kv_cache: int
     kernels: int
     # The FLOPs of forward and backward in a training step, and what is kept between them.
     train_flops: int = 0
@@ -169,12 +179,13 @@ class RowFigures(NamedTuple):
 def figures(trace: Trace) -> list[RowFigures]:
     """The figures of the rows of a trace, without all that is for reading: a third of the time."""
     found = []
+    keeps, is_step = trace.past is not None, trace.step is not None
     for step, depth in _flat_steps(trace):
-        node, (macs, flops, read, written) = step.node, step.figures
-        of = node.path, node.type, step.kind, depth, step.call, bool(step.children), step.repeat
-        costs = step.elements[0], macs, flops, read, written, step.kept, step.kernels()
-        backward = () if trace.step is None else (flops + step.backward_figures[1], step.backward_figures[4])
-        found.append(RowFigures(*of, *costs, *backward))
+        node, figures = step.node, step.figures
+        of = node.path, node.type, step.kind, depth, step.call, bool(step.children), step.kept if keeps else 0
+        backward = (figures[1] + step.backward_figures[1], step.backward_figures[5]) if is_step else (0, 0)
+        # As RowFigures(…), which is a function of Python's that does this.
+        found.append(tuple.__new__(RowFigures, (*of, step.repeat, step.elements[0], *figures, *backward)))
     return found
 
 
@@ -220,8 +231,31 @@ def _flat_steps(trace: Trace) -> list[tuple[_Step, int]]:
     return list(_flatten(_top_steps(trace), 1))
 
 
+class _Seen(dict[int, tuple[str, str]]):
+    """The tensors that earlier steps have by id, with their paths and names."""
+
+    def __init__(self) -> None:
+        # Modules of which they have all.
+        self.modules: set[nn.Module] = set()
+
+    def covers(self, module: nn.Module) -> bool:
+        """Whether earlier steps have all tensors of a module, as the steps inside it nearly always do."""
+        if module in self.modules:
+            return True
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and id(tensor) not in self:
+                return False
+        if packs(module):
+            return False
+        for child in module._modules.values():
+            if child is not None and not self.covers(child):
+                return False
+        self.modules.add(module)
+        return True
+
+
 def _top_steps(trace: Trace) -> list[_Step]:
-    seen: dict[int, tuple[str, str]] = {}
+    seen = _Seen()
     steps = _fold(_join_calls(_steps(trace.root.children, seen)))
     if (whole := trace.root.module) is not None:
         for name, tensor in (*whole._parameters.items(), *whole._buffers.items()):
@@ -230,7 +264,7 @@ def _top_steps(trace: Trace) -> list[_Step]:
     return steps
 
 
-def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]], path: str = "") -> list[_Step]:
+def _steps(nodes: Sequence[Node], seen: _Seen, path: str = "") -> list[_Step]:
     """The steps of the nodes inside a path, in order. Work of its own that costs nothing, such as views, has none."""
     steps: list[_Step] = []
     for node in nodes:
@@ -249,14 +283,14 @@ def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]], path: str = 
     return steps
 
 
-def _tensor_step(path: str, name: str, tensor: Tensor, seen: dict[int, tuple[str, str]]) -> _Step:
+def _tensor_step(path: str, name: str, tensor: Tensor, seen: _Seen) -> _Step:
     kind = "Parameter" if isinstance(tensor, nn.Parameter) else "Buffer"
     node = Node("parameter", path, kind, kind, name, outputs=(mark(tensor),))
     node.tensor = tensor
     return _step(node, seen)
 
 
-def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
+def _step(node: Node, seen: _Seen) -> _Step:
     """A node and all inside it; ``seen`` holds the paths and names of tensors that earlier steps have."""
     step = _Step(node)
     if node.rounds is not None:
@@ -275,7 +309,7 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
         path = f"{above}.{int(number) + i}".removeprefix(".")
         for name, tensor in (*named_parameters(module), *named_tensors(module, "buffers")):
             seen.setdefault(id(tensor), (path, name))
-    if step.children and node.module is not None and node.tensor is None and _are_seen(node.module, seen):
+    if step.children and node.module is not None and node.tensor is None and seen.covers(node.module):
         return step
     own, buffers = _named_tensors_of(node)
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
@@ -301,17 +335,7 @@ def _named_tensors_of(node: Node) -> tuple[_Named, _Named]:
     return named_parameters(module), named_tensors(module, "buffers") if module._buffers or module._modules else []
 
 
-def _are_seen(module: nn.Module, seen: Mapping[int, tuple[str, str]]) -> bool:
-    """Whether earlier steps have all tensors of a module, as the steps inside it nearly always do."""
-    for tensor in (*module._parameters.values(), *module._buffers.values()):
-        if tensor is not None and id(tensor) not in seen:
-            return False
-    if packs(module):
-        return False
-    return all(child is None or _are_seen(child, seen) for child in module._modules.values())
-
-
-def _take_unseen(tensors: _Named, path: str, seen: dict[int, tuple[str, str]]) -> _Named:
+def _take_unseen(tensors: _Named, path: str, seen: _Seen) -> _Named:
     fresh = []
     for name, tensor in tensors:
         if id(tensor) not in seen:
@@ -358,7 +382,8 @@ def _merge_rounds(rounds: list[list[_Step]]) -> list[_Step]:
 
 def _join(kept: _Step, later: _Step) -> None:
     """Let a step stand for a later call too. Shapes are those of the last call."""
-    kept.varies |= later.varies or _looks(kept.node.outputs) != _looks(later.node.outputs)
+    kept._figures = kept._backward_figures = None
+    kept.varies |= later.varies or not _look_alike(kept.node.outputs, later.node.outputs)
     kept.calls += later.calls
     kept.ops, kept.backward = [*kept.ops, *later.ops], [*kept.backward, *later.backward]
     kept.saved += later.saved
@@ -381,10 +406,9 @@ def _fold(steps: list[_Step]) -> list[_Step]:
     is a tensor that the module reads.
     """
     folded: list[_Step] = []
-    # The step that copies are folded into and its place, its signature, and the work between the copies so far.
+    # The step that copies are folded into and its place, and the work between the copies so far.
     kept: _Step | None = None
     place = 0
-    signature: Any = None
     between: list[_Step] = []
     for step in steps:
         if isinstance(step.node, OwnWork) or (step.kind == "parameter" and not step.node.is_step()):
@@ -396,14 +420,12 @@ def _fold(steps: list[_Step]) -> list[_Step]:
             continue
         if step.children:
             step.children = _fold(step.children)
-        if kept is not None and _may_be_copies(kept.node, step.node):
-            signature = signature or _signature(kept, kept.node.path)
-            if signature == _signature(step, step.node.path):
-                between = _fold_work(folded, place, between)
-                _add_copies(kept, step)
-                continue
+        if kept is not None and _are_copies(kept, step):
+            between = _fold_work(folded, place, between)
+            _add_copies(kept, step)
+            continue
         folded.append(step)
-        kept, place, signature, between = step, len(folded) - 1, None, []
+        kept, place, between = step, len(folded) - 1, []
     for step in folded:
         if step.repeat > 1 and not isinstance(step.node, OwnWork):
             last = step.nodes[-1]
@@ -430,24 +452,21 @@ def _fold_work(folded: list[_Step], place: int, between: list[_Step]) -> list[_S
     return [*work[:-1], before]
 
 
-def _are_equal(one: _Step, other: _Step) -> bool:
-    equal: bool = _signature(one, "") == _signature(other, "")
-    return equal
-
-
 def _add_copies(kept: _Step, step: _Step) -> None:
     kept.repeat += step.repeat
     _absorb(kept, step)
 
 
-def _may_be_copies(one: Node, other: Node) -> bool:
-    """A quick look at whether two neighbours can be copies of one block: most cannot."""
-    if one.text != other.text or one.type != other.type:
+def _are_copies(one: _Step, other: _Step) -> bool:
+    """Whether two neighbours are copies of one block."""
+    first, second = one.node, other.node
+    if first.text != second.text or first.type != second.type:
         return False
-    if one.type != ROUND and (one.module is None or other.module is None):
+    if first.type != ROUND and (first.module is None or second.module is None):
         return False
-    place = _place(one)
-    return place is not None and place == _place(other) and _shapes(one.outputs) == _shapes(other.outputs)
+    place = _place(first)
+    same = place is not None and place == _place(second)
+    return same and _are_equal(one, other, f"{first.path}.", f"{second.path}.")
 
 
 def _place(node: Node) -> Any:
@@ -455,25 +474,61 @@ def _place(node: Node) -> Any:
     return node.span or (node.label.rpartition(".")[0] if node.label[-1:].isdigit() else None)
 
 
-def _signature(step: _Step, copy: str) -> Any:
-    """All that decides the figures of a row: only steps that are equal in it are copies.
+def _are_equal(one: _Step, other: _Step, copy: str = "", of_other: str = "") -> bool:
+    """Whether all that decides the figures of a row is the same: only such steps are copies.
 
-    ``copy`` is the path of the copy that the step is in: what it reads there differs in nothing but that path.
+    ``copy`` and ``of_other`` begin the paths of the copies that they are in: what they read there differs in nothing
+    but that.
     """
-    node = step.node
-    reads = [name.removeprefix(f"{copy}.") for name in step.reads]
+    first, second = one.node, other.node
     return (
-        node.kind, node.type, node.text, _looks(node.inputs), _looks(node.outputs), reads, node.promise, node.note,
-        step.call, step.calls, step.varies, step.cached, _tensors(step.own), _tensors(step.own_buffers),
-        sum_figures(step.ops), tuple([record.op.name for record in step.ops if record.cost is None]),
-        sum_figures(step.backward), tuple([record.op.name for record in step.backward if record.cost is None]),
-        step.saved, sum_figures(step.recomputed),
-        tuple([(child.repeat, _signature(child, copy)) for child in step.children]),
-    )  # fmt: skip
+        one.figures == other.figures
+        and len(one.children) == len(other.children)
+        and _of_node(first) == _of_node(second)
+        and (one.call, one.calls, one.varies, one.cached) == (other.call, other.calls, other.varies, other.cached)
+        and _look_alike(first.inputs, second.inputs)
+        and _look_alike(first.outputs, second.outputs)
+        and _cost_alike(one.ops, other.ops)
+        and _hold_alike(one.own, other.own)
+        and _hold_alike(one.own_buffers, other.own_buffers)
+        and one.saved == other.saved
+        and _cost_alike(one.backward, other.backward)
+        and _cost_alike(one.recomputed, other.recomputed)
+        and len(one.reads) == len(other.reads)
+        and all(a.removeprefix(copy) == b.removeprefix(of_other) for a, b in zip(one.reads, other.reads, strict=True))
+        and (
+            not one.children
+            or all(
+                mine.repeat == theirs.repeat and _are_equal(mine, theirs, copy, of_other)
+                for mine, theirs in zip(one.children, other.children, strict=True)
+            )
+        )
+    )
 
 
-def _tensors(named: _Named) -> tuple[tuple[Any, ...], ...]:
-    return tuple([(name, tensor.shape, tensor.dtype, tensor.requires_grad) for name, tensor in named])
+_of_node = attrgetter("kind", "type", "text", "promise", "note")
+
+
+def _cost_alike(one: Sequence[OpRecord], other: Sequence[OpRecord]) -> bool:
+    return one is other or (sum_figures(one) == sum_figures(other) and _uncounted(one) == _uncounted(other))
+
+
+def _uncounted(records: Sequence[OpRecord]) -> list[str]:
+    return [record.op.name for record in records if record.cost is None]
+
+
+def _look_alike(one: tuple[Mark, ...], other: tuple[Mark, ...]) -> bool:
+    return one is other or (len(one) == len(other) and all(a[:3] == b[:3] for a, b in zip(one, other, strict=True)))
+
+
+def _hold_alike(one: _Named, other: _Named) -> bool:
+    return one is other or (
+        len(one) == len(other)
+        and all(
+            a == b and x.shape == y.shape and x.dtype == y.dtype and x.requires_grad == y.requires_grad
+            for (a, x), (b, y) in zip(one, other, strict=True)
+        )
+    )
 
 
 def _absorb(kept: _Step, other: _Step) -> None:
@@ -521,9 +576,8 @@ def _row(
         values["output_dtypes"] = tuple([t.dtype for t in outputs])
         values["output_bytes"] = sum([t.nbytes for t in outputs])
     values["params"], values["trainable_params"], values["buffers"] = step.elements
-    values["macs"], values["flops"], values["bytes_read"], values["bytes_written"] = step.figures
+    values["macs"], values["flops"], values["bytes_read"], values["bytes_written"], values["kernels"] = step.figures
     values["uncounted"] = tuple(step.uncounted())
-    values["kernels"] = step.kernels()
     values["calls"] = step.calls
     values["call"] = step.call
     values["varies"] = step.varies
@@ -544,12 +598,10 @@ def _row(
     if trace.past is not None:
         values["cached"], values["kv_cache"] = step.cached, step.kept
     if trace.step is not None:
-        macs, flops, read, written, saved, *again = step.backward_figures
+        macs, flops, read, written, kernels, saved, *again = step.backward_figures
         again_macs, again_flops = again
         unknown = tuple(step.uncounted(backward=True))
-        values["backward"] = Backward(
-            macs, flops, read, written, saved, unknown, again_macs, again_flops, step.kernels(backward=True)
-        )
+        values["backward"] = Backward(macs, flops, read, written, saved, unknown, again_macs, again_flops, kernels)
         values["backward_operators"] = backward_costs(node.backward)
     row: LayerRow = object.__new__(LayerRow)
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
@@ -598,7 +650,3 @@ def _tensor_info(name: str, shape: Shape, dtype: Any) -> TensorInfo:
 
 def _shapes(marks: tuple[Mark, ...]) -> tuple[Shape, ...]:
     return (marks[0][0],) if len(marks) == 1 else tuple([mark.shape for mark in marks])
-
-
-def _looks(marks: tuple[Mark, ...]) -> tuple[tuple[Any, ...], ...]:
-    return tuple([mark[:3] for mark in marks])

@@ -100,3 +100,22 @@ layers:
     do:
       - heads
 """
+
+
+def test_what_a_layer_computes_itself_counts_in_each_round_that_calls_it() -> None:
+    found = inspect_spec(check(parse(Source("rounds.yaml", ROUNDS))))
+    assert_conserved(found)
+    # Two residual sums and a ReLU of 16 inner features for each of 2 * 3 positions, in 3 rounds.
+    own = {row.path: row.flops for row in found.layers if row.type in ("add", "relu")}
+    assert own == {"att.add": 3 * 2 * 3 * 8, "att.add_1": 3 * 2 * 3 * 8, "att.relu": 3 * 2 * 3 * 16}
+
+
+ROUNDS = """
+inputs: {x: "randn(2, 3, 8)"}
+layers:
+  - modules:
+      att: TransformerEncoderLayer(2, dim_feedforward=16, batch_first=True)
+  - for: i in range(3)
+    do:
+      - att
+"""

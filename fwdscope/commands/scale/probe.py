@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fwdscope.commands.scale.interpolation import COST, Key
@@ -35,6 +39,8 @@ OF_ROWS = ("repeat", "params", "macs", "flops", "bytes_read", "bytes_written", "
 OF_STEP = ("train_flops", "saved_activations", "gradients", "optimizer_state")
 IN_STEP = ("step_bytes",)
 OF_BACKWARD = ("train_flops", "saved_bytes")
+# How many structures of a network are remembered; another depth is another one.
+_STRUCTURES = 8
 
 
 class RowKey(NamedTuple):
@@ -128,6 +134,8 @@ class Probe:
         self.is_of_lines = is_brief and not target.is_module and self.checked.spec.model is None
         self.target = target
         self.known: dict[tuple[tuple[str, int], ...], dict[Key, int] | None] = {}
+        # Networks of one structure, as most are, share their keys.
+        self.row_keys, self.live_keys = lru_cache(_STRUCTURES)(_row_keys), lru_cache(_STRUCTURES)(_live_keys)
 
     def with_values(self, values: Mapping[str, int]) -> Checked:
         """The spec at values of vars. Raises SpecError."""
@@ -223,36 +231,69 @@ class Probe:
         if not self.rows:
             self.rows = tuple(rows)
             self.takes_tokens = any(not (one.is_floating_point() or one.is_complex()) for one in inputs)
-        numbers: dict[str, int] = {}
-        for row in rows:
-            numbers[row.path] = number = numbers.get(row.path, -1) + 1
-            for name in OF_ROWS if trace.step is None else (*OF_ROWS, *OF_BACKWARD):
-                found[RowKey(row.path, number, name)] = getattr(row, name)
-        found |= dict(_most_alive(trace))
+        names = OF_ROWS if trace.step is None else (*OF_ROWS, *OF_BACKWARD)
+        keys = self.row_keys(tuple([row.path for row in rows]), names)
+        found.update(zip(keys, chain.from_iterable(map(attrgetter(*names), rows)), strict=True))
+        found.update(self.most_alive(trace))
         return found
 
+    def most_alive(self, trace: Trace) -> Iterable[tuple[LiveKey, int]]:
+        """The bytes of activations alive during each operator: of those in rounds and copies the most."""
+        moments = trace.lives if trace.step is None else trace.step.alive
+        alive, phases = [one[3] for one in moments], ("forward",) * len(moments)
+        if trace.step is not None:
+            phases = tuple([phase for phase, *_ in trace.step.alive])
+        elif more := _more_alive(trace.root):
+            alive = [live + more.get(around, 0) for around, _, _, live in trace.lives]
+        numbers: dict[Node | None, int] = {}
+        order = tuple([numbers.setdefault(one[1], len(numbers)) for one in moments])
+        paths = tuple([node.path if node is not None else "" for node in numbers])
+        keys, groups, places = self.live_keys(phases, order, tuple([one[2] for one in moments]), paths)
+        alive += [max([alive[i] for i in group]) for group in groups]
+        return zip(keys, [alive[i] for i in places], strict=True)
 
-def _most_alive(trace: Trace) -> Iterator[tuple[LiveKey, int]]:
-    """The bytes of activations alive during each operator: of those in rounds and copies the most."""
-    more = {trace.root: trace.root.more_live}
-    waiting = [trace.root]
+
+def _more_alive(root: Node) -> dict[Node, int]:
+    """How many bytes more are alive in steps of copies that did not run than in the one that did."""
+    more: dict[Node, int] = {}
+    waiting = [(root, 0)]
     while waiting:
-        outer = waiting.pop()
-        for child in outer.inside():
-            more[child] = more[outer] + child.more_live
-            waiting.append(child)
-    alive: Iterable[tuple[str, Node | None, str, int]] = trace.step.alive if trace.step is not None else ()
-    if trace.step is None:
-        alive = [("forward", node, name, live + more.get(around, 0)) for around, node, name, live in trace.lives]
-    found: dict[LiveKey, int] = {}
-    numbers: dict[tuple[str, Node | None, str], int] = {}
-    for phase, node, operator, live in alive:
-        place = phase, node, operator
+        node, n = waiting.pop()
+        if n := n + node.more_live:
+            more[node] = n
+        if node.children or node.rounds:
+            waiting += [(child, n) for child in node.inside()]
+    return more
+
+
+def _row_keys(paths: tuple[str, ...], names: tuple[str, ...]) -> list[RowKey]:
+    numbers: dict[str, int] = {}
+    keys = []
+    for path in paths:
+        numbers[path] = number = numbers.get(path, -1) + 1
+        keys += [RowKey(path, number, name) for name in names]
+    return keys
+
+
+def _live_keys(
+    phases: tuple[str, ...], order: tuple[int, ...], operators: tuple[str, ...], paths: tuple[str, ...]
+) -> tuple[list[LiveKey], list[list[int]], list[int]]:
+    """The figures of what is alive during operators, of which each runs in the step of a path.
+
+    The keys, the groups of operators among which the most counts, and for each key the number of its operator, or
+    beyond these that of its group.
+    """
+    stars = [re.sub(r"\d+", "*", path) for path in paths]
+    found: dict[LiveKey, list[int]] = {}
+    numbers: dict[tuple[str, int, str], int] = {}
+    for i, (phase, at, operator) in enumerate(zip(phases, order, operators, strict=True)):
+        place = phase, at, operator
         numbers[place] = number = numbers.get(place, -1) + 1
-        path = node.path if node is not None else ""
-        of, alike = (operator, number), re.sub(r"\d+", "*", path)
-        found.setdefault(LiveKey(alike, *of, "first", phase), live)
-        found[LiveKey(alike, *of, "last", phase)] = live
-        for key in (LiveKey(path, *of, "", phase), LiveKey(alike, *of, "most", phase)):
-            found[key] = max(found.get(key, 0), live)
-    yield from found.items()
+        of, alike = (operator, number), stars[at]
+        found.setdefault(LiveKey(alike, *of, "first", phase), [i])
+        found[LiveKey(alike, *of, "last", phase)] = [i]
+        for key in (LiveKey(paths[at], *of, "", phase), LiveKey(alike, *of, "most", phase)):
+            found.setdefault(key, []).append(i)
+    groups = [several for several in found.values() if len(several) > 1]
+    behind = itertools.count(len(order))
+    return list(found), groups, [several[0] if len(several) == 1 else next(behind) for several in found.values()]
