@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Literal, NamedTuple
 
 Kind = Literal["positional-only", "positional", "keyword", "variadic"]
@@ -44,7 +45,8 @@ class Mismatch(NamedTuple):
     argument: int | None = None
 
 
-class Signature(NamedTuple):
+@dataclass(frozen=True)
+class Signature:
     """The parameters of a callable, in order."""
 
     parameters: tuple[Parameter, ...]
@@ -68,20 +70,20 @@ class Signature(NamedTuple):
             parts.append("/")
         return f"({', '.join(parts)})"
 
-    @property
+    @cached_property
     def by_position(self) -> tuple[Parameter, ...]:
         """The parameters that positional arguments fill, without the variadic one."""
-        return tuple(p for p in self.parameters if p.kind in ("positional-only", "positional"))
+        return tuple([p for p in self.parameters if p.kind in ("positional-only", "positional")])
 
-    @property
+    @cached_property
     def variadic(self) -> Parameter | None:
         """The parameter that takes all further positional arguments, if there is one."""
         return next((p for p in self.parameters if p.kind == "variadic"), None)
 
-    @property
+    @cached_property
     def keywords(self) -> tuple[str, ...]:
         """The names that may be given by keyword, in order."""
-        return tuple(p.name for p in self.parameters if p.kind in ("positional", "keyword"))
+        return tuple([p.name for p in self.parameters if p.kind in ("positional", "keyword")])
 
     def resolve(self, keyword: str) -> str | None:
         """The parameter of a keyword: itself, or ``dim`` for NumPy's ``axis``; None if there is none."""
@@ -156,5 +158,9 @@ def closest(signatures: Sequence[Signature], positional: int, keywords: Sequence
     An overload that has all the keywords wins over one with fewer mismatches, so that a known keyword is never reported
     as unknown.
     """
-    fits = [Fit(one, tuple(one.bind(positional, keywords, starred))) for one in signatures]
+    fits = []
+    for one in signatures:
+        fits.append(Fit(one, tuple(one.bind(positional, keywords, starred))))
+        if not fits[-1].mismatches:
+            return fits[-1]
     return min(fits, key=lambda fit: (sum(m.keyword is not None for m in fit.mismatches), len(fit.mismatches)))

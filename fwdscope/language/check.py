@@ -386,9 +386,9 @@ def _block_settings(spec: tree.ModelSpec) -> Iterator[tuple[str, str, str, Expre
     """Yield (calling block, called block, setting, its value) for every call of a block."""
     for inside, line in _bodies(spec):
         for node in (n for top in tree.expressions(line) for n in ex.walk(top)):
-            name = node.function.id if isinstance(node, Call) and isinstance(node.function, Name) else ""
-            block = spec.block(name)
-            if block is not None and isinstance(node, Call):
+            if not isinstance(node, Call) or not isinstance(node.function, Name):
+                continue
+            if (block := spec.block(name := node.function.id)) is not None:
                 for parameter, argument in zip(block.settings, node.arguments, strict=False):
                     yield inside, name, parameter.name, argument
                 for keyword in node.keywords:

@@ -194,8 +194,8 @@ def children(node: Expression) -> tuple[Expression, ...]:
     if isinstance(node, Comprehension):
         heads = [part for clause in node.clauses for part in (clause.iterable, *clause.conditions)]
         return (*heads, node.element)
-    parts = (getattr(node, name) for name in _PARTS.get(type(node), ()))
-    return tuple(one for part in parts if part for one in (part if isinstance(part, tuple) else (part,)))
+    parts = [getattr(node, name) for name in _PARTS.get(type(node), ())]
+    return tuple([one for part in parts if part for one in (part if isinstance(part, tuple) else (part,))])
 
 
 # The fields of a node that hold expressions, in the order of the text.

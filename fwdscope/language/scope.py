@@ -133,7 +133,10 @@ class FlowState:
 
     def find(self, name: str) -> Binding | None:
         """Return the nearest meaning of a name."""
-        return next((frame[name] for frame in self.frames if name in frame), None)
+        for frame in self.frames:
+            if name in frame:
+                return frame[name]
+        return None
 
     @property
     def names(self) -> list[str]:

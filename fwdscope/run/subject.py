@@ -46,7 +46,7 @@ from fwdscope.trace.module import (
     trace_until_failure,
 )
 from fwdscope.trace.network import build_and_trace
-from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
+from fwdscope.trace.parameters import Modules, named_modules, named_parameters, named_tensors
 from fwdscope.trace.step_memory import CopiesDifferError
 from fwdscope.trace.training import notes_on_step, recorder_of, step_of
 from fwdscope.version import __version__
@@ -487,13 +487,14 @@ def report_of(trace: Trace, totals: Totals, name: str, inputs: Mapping[str, Tens
     )
 
 
-def totals_of(trace: Trace, module: nn.Module, inputs: Sequence[Tensor]) -> Totals:
-    """The sums over a trace of a module."""
-    modules = named_modules(module)
+def totals_of(trace: Trace, module: nn.Module, inputs: Sequence[Tensor], modules: Modules | None = None) -> Totals:
+    """The sums over a trace of a module. ``modules`` are its :func:`named_modules`, if known already."""
+    modules = named_modules(module) if modules is None else modules
     params, trainable, param_bytes = sizes([tensor for _, tensor in named_parameters(module, modules)])
     buffers, _, buffer_bytes = sizes([tensor for _, tensor in named_tensors(module, "buffers", modules)])
     input_bytes = sizes(inputs)[2]
-    kept = sum([one.nbytes for node in trace.root.nodes() for one in node.cached])
+    nodes = () if trace.past is None else trace.root.nodes()
+    kept = sum([one.nbytes for node in nodes for one in node.cached])
     macs, flops, read, written = trace.root.cost()
     return Totals(
         params=params,

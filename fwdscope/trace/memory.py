@@ -53,7 +53,8 @@ def sizes(tensors: Iterable[Tensor]) -> tuple[int, int, int]:
         elements += n
         if tensor.requires_grad:
             trained += n
-        nbytes += size_of(tensor)
+        is_plain = type(tensor) in _PLAIN and tensor.layout is _STRIDED
+        nbytes += n * tensor.element_size() if is_plain else size_of(tensor)
     return elements, trained, nbytes
 
 

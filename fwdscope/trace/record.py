@@ -113,7 +113,21 @@ class Node:
 
     def cost(self) -> tuple[int, int, int, int]:
         """MACs, FLOPs, bytes read and bytes written here and inside, of one copy."""
-        return sum_figures(self.ops, [(child.repeat, child.cost()) for child in self.inside()])
+        macs = flops = read = written = 0
+        waiting = [(1, self)]
+        while waiting:
+            n, node = waiting.pop()
+            for record in node.ops:
+                one = record.figures
+                macs, flops, read, written = (
+                    macs + n * one[0],
+                    flops + n * one[1],
+                    read + n * one[2],
+                    written + n * one[3],
+                )
+            if node.children or node.rounds:
+                waiting += [(n * child.repeat, child) for child in node.inside()]
+        return macs, flops, read, written
 
     def backward_cost(self) -> tuple[int, int, int, int]:
         """The same of the backward."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -228,7 +228,16 @@ def row_operators(trace: Trace) -> list[RowOperators]:
 
 def _flat_steps(trace: Trace) -> list[tuple[_Step, int]]:
     """The steps of all rows with their depths, a parent before what it contains."""
-    return list(_flatten(_top_steps(trace), 1))
+    found: list[tuple[_Step, int]] = []
+
+    def add(steps: Sequence[_Step], depth: int) -> None:
+        for step in steps:
+            found.append((step, depth))
+            if step.children:
+                add(step.children, depth + 1)
+
+    add(_top_steps(trace), 1)
+    return found
 
 
 class _Seen(dict[int, tuple[str, str]]):
@@ -304,35 +313,30 @@ def _step(node: Node, seen: _Seen) -> _Step:
             step.children = _merge_rounds(rounds)
     elif node.children:
         step.children = _join_calls(_steps(node.children, seen, node.path))
-    for i, module in enumerate(node.copies or (), 1):
+    for i, copy in enumerate(node.copies or (), 1):
         above, _, number = node.path.rpartition(".")
         path = f"{above}.{int(number) + i}".removeprefix(".")
-        for name, tensor in (*named_parameters(module), *named_tensors(module, "buffers")):
+        for name, tensor in (*named_parameters(copy), *named_tensors(copy, "buffers")):
             seen.setdefault(id(tensor), (path, name))
-    if step.children and node.module is not None and node.tensor is None and seen.covers(node.module):
+    module, path = node.module, node.path
+    if node.tensor is not None:
+        own, buffers, path = [(node.label, node.tensor)], _NONE, path.removesuffix(node.label).rstrip(".")
+        if not isinstance(node.tensor, nn.Parameter):
+            own, buffers = buffers, own
+    elif module is None or (step.children and seen.covers(module)):
         return step
-    own, buffers = _named_tensors_of(node)
+    else:  # with those of inner modules without a row of their own
+        own = named_parameters(module)
+        buffers = named_tensors(module, "buffers") if module._buffers or module._modules else _NONE
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
     if node.call == 1 and own and not step.children:
         tied = [".".join(filter(None, seen[id(t)])) for _, t in own if id(t) in seen]
         step.reads = (*node.reads, *tied)
-    path = node.path if node.tensor is None else node.path.removesuffix(node.label).rstrip(".")
     if own:
         step.own = _take_unseen(own, path, seen)
     if buffers:
         step.own_buffers = _take_unseen(buffers, path, seen)
     return step
-
-
-def _named_tensors_of(node: Node) -> tuple[_Named, _Named]:
-    """Parameters and buffers of a node's module, those of inner modules without a row of their own among them."""
-    if node.tensor is not None:
-        own = [(node.label, node.tensor)]
-        return (own, []) if isinstance(node.tensor, nn.Parameter) else ([], own)
-    module = node.module
-    if module is None:
-        return [], []
-    return named_parameters(module), named_tensors(module, "buffers") if module._buffers or module._modules else []
 
 
 def _take_unseen(tensors: _Named, path: str, seen: _Seen) -> _Named:
@@ -494,8 +498,7 @@ def _are_equal(one: _Step, other: _Step, copy: str = "", of_other: str = "") -> 
         and one.saved == other.saved
         and _cost_alike(one.backward, other.backward)
         and _cost_alike(one.recomputed, other.recomputed)
-        and len(one.reads) == len(other.reads)
-        and all(a.removeprefix(copy) == b.removeprefix(of_other) for a, b in zip(one.reads, other.reads, strict=True))
+        and (one.reads is other.reads or _begin_at(copy, one.reads) == _begin_at(of_other, other.reads))
         and (
             not one.children
             or all(
@@ -506,29 +509,37 @@ def _are_equal(one: _Step, other: _Step, copy: str = "", of_other: str = "") -> 
     )
 
 
+def _begin_at(copy: str, names: Sequence[str]) -> list[str]:
+    return [name.removeprefix(copy) for name in names]
+
+
 _of_node = attrgetter("kind", "type", "text", "promise", "note")
 
 
 def _cost_alike(one: Sequence[OpRecord], other: Sequence[OpRecord]) -> bool:
-    return one is other or (sum_figures(one) == sum_figures(other) and _uncounted(one) == _uncounted(other))
+    if one is other or (len(one) == len(other) and all(map(is_, one, other))):
+        return True
+    return sum_figures(one) == sum_figures(other) and _uncounted(one) == _uncounted(other)
 
 
 def _uncounted(records: Sequence[OpRecord]) -> list[str]:
     return [record.op.name for record in records if record.cost is None]
 
 
+_look = itemgetter(slice(3))
+
+
 def _look_alike(one: tuple[Mark, ...], other: tuple[Mark, ...]) -> bool:
-    return one is other or (len(one) == len(other) and all(a[:3] == b[:3] for a, b in zip(one, other, strict=True)))
+    return one is other or [*map(_look, one)] == [*map(_look, other)]
 
 
 def _hold_alike(one: _Named, other: _Named) -> bool:
-    return one is other or (
-        len(one) == len(other)
-        and all(
-            a == b and x.shape == y.shape and x.dtype == y.dtype and x.requires_grad == y.requires_grad
-            for (a, x), (b, y) in zip(one, other, strict=True)
-        )
-    )
+    if one is other or len(one) != len(other):
+        return one is other
+    for (a, x), (b, y) in zip(one, other, strict=True):
+        if a != b or x.shape != y.shape or x.dtype != y.dtype or x.requires_grad != y.requires_grad:
+            return False
+    return True
 
 
 def _absorb(kept: _Step, other: _Step) -> None:
@@ -538,13 +549,6 @@ def _absorb(kept: _Step, other: _Step) -> None:
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
-
-
-def _flatten(steps: list[_Step], depth: int) -> Iterator[tuple[_Step, int]]:
-    for step in steps:
-        yield step, depth
-        if step.children:
-            yield from _flatten(step.children, depth + 1)
 
 
 # In the order of the fields; those without a default are always set.

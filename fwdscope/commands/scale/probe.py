@@ -20,7 +20,7 @@ from fwdscope.language.tree import Expectations
 from fwdscope.limits import raised
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from fwdscope.language.check import Checked
     from fwdscope.report import Totals
@@ -179,7 +179,8 @@ class Probe:
                     return found
                 subject = self.make(given)
                 trace, inputs = subject.trace, subject.named_inputs(subject.call).values()
-                return self.figures(trace, subject.totals(trace), subject.call.module, inputs)
+                modules = sum(1 for _ in (trace.module or subject.call.module).modules())
+                return self.figures(trace, subject.totals(trace), modules, inputs)
         except (SpecError, ShapeError, InputError):
             return None
 
@@ -189,6 +190,7 @@ class Probe:
 
         from fwdscope.run.subject import totals_of
         from fwdscope.trace.network import build_and_trace
+        from fwdscope.trace.parameters import named_modules
 
         inputs = {name: feed.make_meta_tensor() for name, feed in self.feeds.items()}
         past, dtype = self.target.past, getattr(torch, self.target.dtype)
@@ -199,15 +201,14 @@ class Probe:
         if trace.past is not None:
             kept = [one.nbytes for tensors in trace.past.cached.values() for one in tensors]
             return {COST: len(trace.lives), "kv_cache": sum(kept)}
-        given = network.example.values()
-        return self.figures(trace, totals_of(trace, network, list(given)), network, given)
+        given, modules = network.example.values(), named_modules(network)
+        return self.figures(trace, totals_of(trace, network, list(given), modules), len(modules), given)
 
-    def figures(self, trace: Trace, totals: Totals, network: nn.Module, inputs: Iterable[Tensor]) -> dict[Key, int]:
-        """The figures of a network that was traced."""
+    def figures(self, trace: Trace, totals: Totals, modules: int, inputs: Iterable[Tensor]) -> dict[Key, int]:
+        """The figures of a network of so many modules that was traced."""
         from fwdscope.trace.rows import figures
         from fwdscope.trace.training import step_of
 
-        modules = sum(1 for _ in (trace.module or network).modules())
         found: dict[Key, int] = {COST: len(trace.lives) + modules // 2}
         for name in (*TOTALS, *ALWAYS, "peak_activations", "kv_cache"):
             if (value := getattr(totals, name)) is not None:
