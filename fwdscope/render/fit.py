@@ -16,6 +16,7 @@ from fwdscope.commands.scale import (
     TOKENS_A_PARAMETER,
     Fitted,
     compute_optimal,
+    title_of,
     tokens_of,
 )
 from fwdscope.printable import printable
@@ -26,7 +27,10 @@ from fwdscope.units import Figure
 
 # Shown with those that have a budget.
 _ALWAYS = ("params", "macs", "peak_memory")
-_TITLES = {**FIGURES, "tokens_per_second": "tokens/s"}
+
+
+def _title(fit: Fitted, name: str) -> str:
+    return "tokens/s" if name == "tokens_per_second" else title_of(name, fit.past)
 
 
 def law(tokens: Fraction | None, compute: float | None) -> tuple[Figure, str]:
@@ -54,7 +58,7 @@ def draw(fit: Fitted, notes: Sequence[str], width: int = 100, color: bool = Fals
 
 
 def _head(fit: Fitted) -> Iterator[Line]:
-    sought = ", ".join(f"{_TITLES[name]} {figure.text}" for name, figure in fit.budgets.items())
+    sought = ", ".join(f"{_title(fit, name)} {figure.text}" for name, figure in fit.budgets.items())
     yield ((printable(fit.name), "bold"), (f"  ·  {printable(sought)}", ""))
 
 
@@ -68,7 +72,7 @@ def _table(fit: Fitted, width: int) -> Iterator[Line]:
         yield (("no values meet the budgets", "yellow"),)
         for name, (low, high) in fit.spans.items():
             write = units.byte_size if name in BYTES else units.count
-            yield ((f"{_TITLES[name]} from {write(round(low))} to {write(round(high))} with these values", ""),)
+            yield ((f"{_title(fit, name)} from {write(round(low))} to {write(round(high))} with these values", ""),)
         return
     names = list(fit.answers[0].values)
     columns = [Column("", [f"{i}" for i, _ in enumerate(fit.answers, 1)], right=True)]
@@ -80,7 +84,7 @@ def _table(fit: Fitted, width: int) -> Iterator[Line]:
         values = [one.figures[name] for one in fit.answers]
         write = units.byte_size if name in BYTES else units.count
         texts = [f"{v:,}" for v in values] if name == "params" and name in fit.budgets else list(map(write, values))
-        columns.append(Column(_TITLES[name], texts, right=True, drop=0 if name in fit.budgets else 1))
+        columns.append(Column(_title(fit, name), texts, right=True, drop=0 if name in fit.budgets else 1))
     yield from lay_out(columns, width - 2).lines()
 
 
@@ -96,7 +100,7 @@ def _search(fit: Fitted, width: int) -> Iterator[Line]:
     built = len(fit.answers) + fit.dropped
     text = f"{units.exact(fit.met)} of {units.exact(fit.combinations)} combinations meet the budgets"
     if fit.unknown:
-        titles = " and ".join(_TITLES[name] for name in fit.unknown)
+        titles = " and ".join(_title(fit, name) for name in fit.unknown)
         text = (
             f"no formula of {titles} in these vars: {built} of {units.exact(fit.combinations)} combinations were built"
         )
@@ -121,7 +125,7 @@ def as_json(fit: Fitted) -> dict[str, Any]:
         "answers": [
             {
                 "values": dict(one.values),
-                "figures": {name: one.figures[name] for name in _TITLES if name in one.figures},
+                "figures": {name: one.figures[name] for name in (*FIGURES, "tokens_per_second") if name in one.figures},
             }
             for one in fit.answers
         ],

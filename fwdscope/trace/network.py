@@ -57,11 +57,11 @@ def trace(
 class BuildRecorder(Recorder):
     """Records the run that builds a network. With ``only_figures`` less is read off it than a report shows."""
 
-    def __init__(self, loops: frozenset[Span], repeats: bool = True, only_figures: bool = False) -> None:
-        super().__init__(repeats)
+    def __init__(self, loops: frozenset[Span], only_figures: bool = False) -> None:
+        super().__init__(repeats=True)
         self.only_figures = only_figures
         # Where all operators are counted and none is followed, equal blocks run once.
-        self.replays = Replays(self) if only_figures and repeats else None
+        self.replays = Replays(self) if only_figures else None
         self.is_unlike = self.is_paused = False
         self.loops, self.split = loops, set[Span]()
         self.blueprint: Blueprint | None = None
@@ -122,17 +122,15 @@ def build_and_trace(
     replaced: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     training: bool = False,
-    past: int = 0,
     only_figures: bool = False,
 ) -> tuple[Network, Trace] | None:
     """The network of a spec and its trace, by one run; None if it takes one to build it and one to trace it.
 
-    It can be run on no device. Of a step behind ``past`` earlier positions it has what is kept of them, and the figures
-    of a forward. Raises SpecError where lines cannot run, which :func:`build` explains better.
+    It can be run on no device. Raises SpecError where lines cannot run, which :func:`build` explains better.
     """
     if checked.allow_import:
         return None  # modules in code may make weights while they run
-    recorder = BuildRecorder(_loops_of_layers(checked.spec), not past, only_figures)
+    recorder = BuildRecorder(_loops_of_layers(checked.spec), only_figures)
     outputs: list[tuple[str, Tensor]] = []
 
     def record(network: Network) -> None:
@@ -146,11 +144,9 @@ def build_and_trace(
     if not before and is_dynamo_loaded():
         # References of some operators import dynamo when they first run. It keeps the stack of its import, and with it
         # tensors, which would count as alive.
-        return build_and_trace(checked, replaced, dtype, training, past, only_figures)
+        return build_and_trace(checked, replaced, dtype, training, only_figures)
     if recorder.is_unlike or recorder.split != network.blueprint.loops:
         return None
-    if past:
-        recorder.past = recorder.find_past([tensor for _, tensor in outputs], past)
     return network, _trace_of(network, recorder, tuple(outputs))
 
 

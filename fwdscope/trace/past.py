@@ -64,6 +64,8 @@ class Past:
     # The tensors of the network's own cache, which it takes and replaces, by their identity.
     own: dict[int, CachedTensor] = field(default_factory=dict)
     is_of_network: bool = False
+    # Whether some attention is causal, or a state is kept: with neither, nothing is generated.
+    generates: bool = False
     # The new positions of a sequence; None where they are not known.
     new: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -532,7 +534,9 @@ def find_past(
         kept.add(number)
     past.new = next((n for n in (*[one.length for one in growing], *[one.rounds for one, *_ in loops])), past.new)
     past.notes += dict.fromkeys(f"{one.loop} carries {one.name} from one position to the next" for one, *_ in loops)
-    if any(not each.is_masked and each.length > 1 for each in growing):
+    causal = [each.is_masked or each.length == 1 for each in growing]
+    past.generates = any(causal) or any(one.kind == "state" for tensors in past.cached.values() for one in tensors)
+    if not all(causal):
         past.notes.append("some attention is not causal: earlier keys and values are counted as kept all the same")
     if count := len(graph.unread):
         what = f"{count} softmaxes over products are" if count > 1 else "a softmax over a product is"

@@ -26,6 +26,7 @@ from fwdscope.commands.scale.growth import (
     chosen_vars,
     grow,
     range_text,
+    title_of,
 )
 from fwdscope.commands.scale.layer import QUICK, layer_formulas, row_formulas, with_formulas
 from fwdscope.commands.scale.speed import Speed
@@ -57,6 +58,7 @@ __all__ = [
     "parse_axes",
     "range_text",
     "row_formulas",
+    "title_of",
     "tokens_of",
     "with_formulas",
 ]  # fmt: skip

@@ -96,6 +96,8 @@ class Fitted:
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     # Vars that are arguments of a model in code, given by --arg.
     arguments: tuple[str, ...] = ()
+    # The earlier positions that the figures are behind, if they are given.
+    past: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def fit(request: FitRequest) -> Fitted:
         growths[0][1].name, growths[0][1].base, request.budgets, tuple(answers), search.met, search.tried,
         search.combinations, sum(growth.evaluations for _, growth in growths), dropped, time.perf_counter() - started,
         tuple(name for name in request.budgets if name not in formulas), search.is_whole, search.spans(),
-        tuple(request.target.arguments),
+        tuple(request.target.arguments), request.target.past,
     )  # fmt: skip
 
 
@@ -189,7 +191,8 @@ def _formula(
     figures = growth.figures
     figure = figures.get(name) or (figures["params"] if name == "active_params" else None)
     if figure is None:
-        raise InputError(f"--{BUDGETS[name]}: {request.target.text} has none")
+        why = f": {growth.no_cache}" if growth.no_cache else " without --past"
+        raise InputError(f"--{BUDGETS[name]}: {request.target.text} has none{why if name == 'kv_cache' else ''}")
     return None if figure.fixed else figure.formula, figure.bounds
 
 
@@ -348,8 +351,6 @@ def _build(
     request: FitRequest, probes: Sequence[Probe], found: Sequence[tuple[float, dict[str, int]]], until: float
 ) -> tuple[list[FitAnswer], int]:
     """The first answers that are built and meet the budgets, and how many others before them did not."""
-    cached = "kv_cache" in request.budgets and not request.target.past
-    cache = Probe(request.target._replace(past=1), only="kv_cache", keep=request.keep) if cached else None
     answers: list[FitAnswer] = []
     dropped = 0
     for distance, values in found:
@@ -361,8 +362,6 @@ def _build(
         if all(built):
             if "peak_activations" in figures:
                 figures["peak_memory"] = figures["peak_activations"] + sum(figures[name] for name in ALWAYS)
-            if cache is not None:
-                figures["kv_cache"] = (cache(values) or {}).get("kv_cache", 0)
             if request.speed is not None and (given := probes[0].given(values)) is not None:
                 figures["tokens_per_second"] = request.speed.of(probes[0].make(given).report())
         if not all(built) or not all(figure.holds(figures[name]) for name, figure in request.budgets.items()):

@@ -93,6 +93,11 @@ class OffBy:
     share: float
 
 
+def title_of(name: str, past: int = 0) -> str:
+    """What a figure is called, behind so many earlier positions."""
+    return f"KV cache of {past:,} position{'s' * (past != 1)}" if past and name == "kv_cache" else FIGURES[name]
+
+
 @dataclass(frozen=True)
 class ScaledFigure:
     """A figure of the whole network: its value at the spec's own vars, and its formula.
@@ -111,11 +116,13 @@ class ScaledFigure:
     bounds: tuple[Bound, ...] = ()
     # Of the largest of several, during which step each is reached: ``backward of h.0.attn``.
     places: tuple[str, ...] = ()
+    # The earlier positions that it is behind, if they are given.
+    past: int = 0
 
     @property
     def title(self) -> str:
         """What it is called."""
-        return FIGURES[self.name]
+        return title_of(self.name, self.past)
 
     def at(self, values: Mapping[str, Any]) -> Any:
         """Its value at values of all vars; None where it has no formula there."""
@@ -164,6 +171,8 @@ class Scaling:
     fixed: tuple[str, ...] = ()
     # What the loss and the optimizer of a training step are.
     step: tuple[str, ...] = ()
+    # Why nothing is kept in generation.
+    no_cache: str = ""
     # Formulas of what no report has as a figure.
     others: Mapping[Any, Polynomial] = field(default_factory=dict, repr=False)
     # By figure, and by :class:`RowKey`, the bounds of vars beyond which formulas are wrong.
@@ -495,12 +504,13 @@ def grow(
     compared = [] if target.is_module else thresholds(target.load_spec()[0])
     search = Interpolation(probe, base, primary, held_out, on_progress, sizes, compared)
     found = search.find()
-    names_of_all = [*TOTALS, *(OF_STEP if training else ()), *peaks]
+    cache = ["kv_cache"] * ("kv_cache" in (probe(base) or ()))
+    names_of_all = [*TOTALS, *(OF_STEP if training else ()), *cache, *peaks]
     figures = _figures(names_of_all, search, found)
     formulas = dict(found.formulas)
     # What has no formula in some vars may have one in the others, for one value of these.
     fixed: dict[Key, tuple[Bound, ...]] = {}
-    bad = {name for key in primary for name in found.broken.get(key, ())}
+    bad = {name for key in (*primary, *cache) for name in found.broken.get(key, ())}
     if bad and (rest := {name: value for name, value in base.items() if name not in bad}):
         kept = {name: value for name, value in base.items() if name in bad}
         narrower = Interpolation(
@@ -515,9 +525,7 @@ def grow(
             figures[name] = replace(one, broken=figures[name].broken, off=figures[name].off, fixed=kept)
     if figures["active_params"].formula == figures["params"].formula:
         del figures["active_params"]
-    if probe.takes_tokens and training is None and (cache := _cache(target, search, found, keep)) is not None:
-        figures["kv_cache"] = cache
-    ordered = {name: figures[name] for name in FIGURES if name in figures}
+    ordered = {name: replace(figures[name], past=target.past) for name in FIGURES if name in figures}
     bounds = {key: narrow for key in formulas if (narrow := fixed.get(key) or _bounds(found.ranges, key))}
     rows = tuple(_rows(probe.rows, formulas, (*OF_ROWS, *(OF_BACKWARD if training else ())), bounds))
     varied = [one.name for one in found.ranges]
@@ -525,7 +533,8 @@ def grow(
     stuck = tuple(name for name in base if name not in varied)
     return Scaling(
         probe.name, target.dtype, base, found.ranges, ordered, rows, len(found.held_out), len(search.known), stuck,
-        probe.step, apart, {key: one for key, one in bounds.items() if not isinstance(key, LiveKey)},
+        probe.step, probe.no_cache or "", apart,
+        {key: one for key, one in bounds.items() if not isinstance(key, LiveKey)},
     )  # fmt: skip
 
 
@@ -673,25 +682,6 @@ def _is_within(point: Mapping[str, int], ranges: Sequence[VarRange]) -> bool:
         else one.low <= point[one.name] <= one.high and (point[one.name] - one.values[0]) % one.step == 0
         for one in ranges
     )
-
-
-def _cache(target: Target, main: Interpolation, found: Found, keep: Sequence[KeptRatio]) -> ScaledFigure | None:
-    """The bytes that one earlier position keeps; None of a network that keeps nothing."""
-    base = main.base
-    if target.past or target.is_module:
-        return None
-    probe = Probe(target._replace(past=1), only="kv_cache", keep=keep)
-    if not (probe(base) or {}).get("kv_cache"):
-        return None
-    search = Interpolation(probe, base, ["kv_cache"], 2, main.on_progress, dear=main.dear)
-    figure = _figure("kv_cache", search, search.find(found.ranges))
-    rest = {name: value for name, value in base.items() if name not in figure.broken}
-    if figure.formula is not None or not rest:
-        return figure
-    kept = {name: base[name] for name in figure.broken}
-    narrower = Interpolation(lambda point: search.at({**kept, **point}), rest, ["kv_cache"], 2)
-    known = _figure("kv_cache", narrower, narrower.find([one for one in found.ranges if one.name in rest]))
-    return replace(known, broken=figure.broken, off=figure.off, fixed=kept)
 
 
 def _rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -95,19 +95,18 @@ class Probe:
         self,
         target: Target,
         training: Training = False,
-        only: str = "",
         keep: Sequence[KeptRatio] = (),
         times: bool = False,
     ) -> None:
         from fwdscope.run.model_spec import subject_of
 
-        # The only figure that is wanted, the vars that others give, and whether what decides the time is wanted too.
-        self.only, self.keep, self.times = only, keep, times
+        # The vars that others give, and whether what decides the time is wanted too.
+        self.keep, self.times = keep, times
         self.name = target.text
         self.make: Callable[[Mapping[str, int]], Subject]
-        # The rows of the first network that was built, and whether it takes whole numbers, as tokens are.
+        # The rows of the first network that was built, and why it keeps nothing in generation; empty if it does.
         self.rows: tuple[RowFigures, ...] = ()
-        self.takes_tokens = False
+        self.no_cache: str | None = None
         # What its training step is.
         self.step: tuple[str, ...] = ()
         if target.is_module:
@@ -129,8 +128,8 @@ class Probe:
                 self.with_values(values), feeds, target.dtype, training, True, target.past
             )
         # The network of a file's lines, which one run builds and counts. A training step takes others, and the figures
-        # behind earlier positions but for what is kept of them.
-        is_brief = training is False and (not target.past or only == "kv_cache")
+        # behind earlier positions.
+        is_brief = training is False and not target.past
         self.is_of_lines = is_brief and not target.is_module and self.checked.spec.model is None
         self.target = target
         self.known: dict[tuple[tuple[str, int], ...], dict[Key, int] | None] = {}
@@ -193,18 +192,15 @@ class Probe:
         from fwdscope.trace.parameters import named_modules
 
         inputs = {name: feed.make_meta_tensor() for name, feed in self.feeds.items()}
-        past, dtype = self.target.past, getattr(torch, self.target.dtype)
-        found = build_and_trace(checked, inputs, dtype, past=past, only_figures=not self.times)
+        dtype = getattr(torch, self.target.dtype)
+        found = build_and_trace(checked, inputs, dtype, only_figures=not self.times)
         if found is None:
             return None
         network, trace = found
-        if trace.past is not None:
-            kept = [one.nbytes for tensors in trace.past.cached.values() for one in tensors]
-            return {COST: len(trace.lives), "kv_cache": sum(kept)}
-        given, modules = network.example.values(), named_modules(network)
-        return self.figures(trace, totals_of(trace, network, list(given), modules), len(modules), given)
+        given, modules = list(network.example.values()), named_modules(network)
+        return self.figures(trace, totals_of(trace, network, given, modules), len(modules), given)
 
-    def figures(self, trace: Trace, totals: Totals, modules: int, inputs: Iterable[Tensor]) -> dict[Key, int]:
+    def figures(self, trace: Trace, totals: Totals, modules: int, inputs: Collection[Tensor]) -> dict[Key, int]:
         """The figures of a network of so many modules that was traced."""
         from fwdscope.trace.rows import figures
         from fwdscope.trace.training import step_of
@@ -213,6 +209,7 @@ class Probe:
         for name in (*TOTALS, *ALWAYS, "peak_activations", "kv_cache"):
             if (value := getattr(totals, name)) is not None:
                 found[name] = value
+        found |= self.kv_cache(trace, inputs)
         if (step := step_of(trace, (), totals)) is not None and trace.step is not None:
             self.step = step.loss, step.optimizer
             sums = step.flops, step.saved_bytes, step.gradient_bytes, step.state_bytes
@@ -226,17 +223,28 @@ class Probe:
             first = next(iter(inputs), None)
             past = trace.past.new if trace.past is not None else None
             found["tokens"] = past or (first.shape[:2].numel() if first is not None else 1)
-        if self.only:
-            return {key: value for key, value in found.items() if key in (COST, self.only)}
         rows = figures(trace)
         if not self.rows:
             self.rows = tuple(rows)
-            self.takes_tokens = any(not (one.is_floating_point() or one.is_complex()) for one in inputs)
         names = OF_ROWS if trace.step is None else (*OF_ROWS, *OF_BACKWARD)
         keys = self.row_keys(tuple([row.path for row in rows]), names)
         found.update(zip(keys, chain.from_iterable(map(attrgetter(*names), rows)), strict=True))
         found.update(self.most_alive(trace))
         return found
+
+    def kv_cache(self, trace: Trace, inputs: Iterable[Tensor]) -> dict[Key, int]:
+        """The bytes that one earlier position keeps. The first network decides whether there are any."""
+        if trace.find_past is None or trace.past is not None or trace.step is not None or self.no_cache:
+            return {}
+        if self.no_cache is None and all(one.is_floating_point() or one.is_complex() for one in inputs):
+            self.no_cache = "it takes no tokens"
+            return {}
+        past = trace.find_past(1)
+        kept = sum([one.nbytes for tensors in past.cached.values() for one in tensors])
+        if self.no_cache is None:
+            unless = "none of its attention is causal, and it keeps no state"
+            self.no_cache = "" if past.generates else unless if kept else "it keeps nothing of earlier positions"
+        return {} if self.no_cache else {"kv_cache": kept}
 
     def most_alive(self, trace: Trace) -> Iterable[tuple[LiveKey, int]]:
         """The bytes of activations alive during each operator: of those in rounds and copies the most."""

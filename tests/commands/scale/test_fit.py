@@ -24,6 +24,7 @@ from fwdscope.commands.scale import (
 from fwdscope.commands.scale.probe import Probe
 from fwdscope.commands.scale.speed import speed_formula
 from fwdscope.device.table import accelerator
+from fwdscope.errors import InputError
 from fwdscope.inspection import inspect_target
 from fwdscope.report.roofline import estimate
 from fwdscope.settings import TrainingSettings
@@ -98,6 +99,28 @@ def test_tokens_a_second_are_those_of_the_estimate_of_inspect() -> None:
     one = estimate(inspect_target(target)[0], accelerator("H100").peaks("bfloat16"))
     assert one.eager_seconds is not None
     assert answers[0]["figures"]["tokens_per_second"] == 1 / one.eager_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "vary", "why"),
+    [
+        ("transformer_encoder", "depth=1:2", "none of its attention is causal, and it keeps no state"),
+        ("cross_entropy", "B=1:2", "it keeps nothing of earlier positions"),
+        ("lstm", "B=1:2", "it takes no tokens"),
+    ],
+)
+def test_what_generates_nothing_has_no_cache_to_fit(text: str, vary: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"--kv-cache: {text} has none: {why}"):
+        fitted(text, vary, kv_cache="1 MB")
+
+
+def test_a_budget_of_the_cache_is_of_one_position_or_of_those_given() -> None:
+    # Keys and values of 768 numbers of 4 bytes, in one layer, for two sequences.
+    for past, budget in ((0, "12 KiB"), (50, "600 KiB")):
+        target = Target("gpt2", {"T": "1", "depth": "1"}, past=past)
+        got = fit(FitRequest(target, parse_axes(["B=1:3"]), {"kv_cache": Figure.parse(budget)}))
+        assert [one.values["B"] for one in got.answers] == [2]
+        assert got.answers[0].figures["kv_cache"] == (past or 1) * 2 * 2 * 4 * 768
 
 
 def test_several_budgets_hold_together() -> None:

@@ -185,6 +185,13 @@ def test_what_deepseek_keeps_of_a_position_is_its_latent_for_each_sequence() -> 
     assert got["kv_cache"] == 4 * (512 + 64) * B
 
 
+def test_what_many_earlier_positions_keep_has_a_formula_too() -> None:
+    # Keys and values of 100 positions, in float32.
+    got = grow(Target("gpt2", {"T": "1", "depth": "1"}, past=100), ["B", "d"], held_out=2)
+    assert got["kv_cache"] == 100 * 2 * 4 * B * d
+    assert got.figures["kv_cache"].title == "KV cache of 100 positions"
+
+
 _WAVENET = Target("wavenet", {"stacks": "1", "T": "64", "depth": "3"})
 
 
