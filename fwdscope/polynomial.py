@@ -51,11 +51,14 @@ STYLES = {
 class Polynomial:
     """A sum of products of powers of vars, each with a coefficient; immutable."""
 
-    __slots__ = ("names", "terms")
+    __slots__ = ("_hash", "names", "terms", "variables")
 
     def __init__(self, names: Sequence[str], terms: Mapping[Exponents, Fraction | int]) -> None:
         self.names = tuple(names)
-        self.terms: dict[Exponents, Fraction] = {e: Fraction(c) for e, c in terms.items() if c}
+        self.terms = {e: c if type(c) is Fraction else Fraction(c) for e, c in terms.items() if c}
+        # The vars that it depends on.
+        self.variables = tuple([name for name, powers in zip(names, zip(*self.terms), strict=False) if any(powers)])  # noqa: B905
+        self._hash = 0
 
     def __call__(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
         """The value: a whole number if it is one and all values are, an array if a value is one."""
@@ -82,11 +85,6 @@ class Polynomial:
                     term = term * (Fraction(given[name]) if exact else given[name] * 1.0) ** exponent
             found = found + term
         return int(found) if isinstance(found, Fraction) and found.denominator == 1 else found
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The vars that it depends on."""
-        return tuple(name for i, name in enumerate(self.names) if any(exponents[i] for exponents in self.terms))
 
     def degree(self, name: str) -> int:
         """The highest power of a var."""
@@ -166,8 +164,11 @@ class Polynomial:
         return mine.terms == theirs.terms
 
     def __hash__(self) -> int:
-        at = [i for i, name in enumerate(self.names) if name in self.variables]
-        return hash((self.variables, frozenset((tuple([e[i] for i in at]), c) for e, c in self.terms.items())))
+        if not self._hash:
+            at = [i for i, name in enumerate(self.names) if name in self.variables]
+            terms = frozenset([(tuple([e[i] for i in at]), c) for e, c in self.terms.items()])
+            self._hash = hash((self.variables, terms)) or 1
+        return self._hash
 
     def parts(self, values: Mapping[str, int]) -> list[Polynomial]:
         """Its terms, the largest at these values first."""
@@ -271,6 +272,28 @@ def is_at_most(one: Polynomial, other: Polynomial, low: Mapping[str, int]) -> bo
     return all(coefficient > 0 for coefficient in difference.shifted(low).terms.values())
 
 
+def values_at(
+    polynomials: Sequence[Polynomial], points: Sequence[Mapping[str, int]], times: int = 1
+) -> tuple[int, list[list[Any]]]:
+    """A number, so many ``times`` a whole one, and the values of polynomials at points multiplied by it.
+
+    They are whole numbers, which are much faster than fractions, but where a power is negative.
+    """
+    over = times * math.lcm(*{c.denominator for one in polynomials for c in one.terms.values()})
+    powers: dict[tuple[tuple[str, ...], Exponents], list[Any]] = {}
+    for names, exponents in dict.fromkeys((one.names, exponents) for one in polynomials for exponents in one.terms):
+        number = Fraction if min(exponents, default=0) < 0 else int
+        used = [(name, e) for name, e in zip(names, exponents, strict=True) if e]
+        powers[names, exponents] = [math.prod([number(point[name]) ** e for name, e in used]) for point in points]
+    table = []
+    for one in polynomials:
+        columns = [
+            [c.numerator * (over // c.denominator) * x for x in powers[one.names, e]] for e, c in one.terms.items()
+        ]
+        table.append(list(map(sum, zip(*columns, strict=True))) if columns else [0] * len(points))
+    return over, table
+
+
 def largest_of(
     options: Sequence[Polynomial], low: Mapping[str, int], points: Iterable[Mapping[str, int]]
 ) -> list[Polynomial]:
@@ -280,22 +303,11 @@ def largest_of(
     means of any two: of what grows from one layer to the next by the same, none between the first and the last is.
     """
     there = list(points)
-    # All alike as whole numbers, which are much faster than fractions: twice the values, for the means, times a number.
-    over = 2 * math.lcm(*(c.denominator for one in options for c in one.terms.values()))
-    kinds = dict.fromkeys((one.names, exponents) for one in options for exponents in one.terms)
-    is_whole = all(min(exponents, default=0) >= 0 for _, exponents in kinds)
-    number, half = (int, operator.floordiv) if is_whole else (Fraction, operator.truediv)
-    powers = {
-        (names, exponents): [
-            math.prod([number(point[name]) ** e for name, e in zip(names, exponents, strict=True) if e])
-            for point in there
-        ]
-        for names, exponents in kinds
-    }  # fmt: skip
-    values: dict[Polynomial, list[Any]] = {}
-    for one in options:
-        columns = [[int(c * over) * x for x in powers[one.names, e]] for e, c in one.terms.items()]
-        values[one] = list(map(sum, zip(*columns, strict=True))) if columns else [0] * len(there)
+    distinct = list(dict.fromkeys(options))
+    # Twice the values, for the means.
+    _, table = values_at(distinct, there, 2)
+    values = dict(zip(distinct, table, strict=True))
+    half = operator.floordiv if all(type(value) is int for column in table for value in column) else operator.truediv
     kept = list(dict.fromkeys(max(options, key=lambda one: values[one][i]) for i in range(len(there))))
     others = [(one, values[one]) for one in kept]
     for one, two in itertools.combinations(kept, 2) if len(kept) <= 12 else ():

@@ -24,6 +24,7 @@ from fwdscope.commands.scale.probe import (
     LiveKey,
     Probe,
     RowKey,
+    sums_of,
 )
 from fwdscope.errors import InputError
 from fwdscope.language import expression as ex
@@ -502,7 +503,8 @@ def grow(
     peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]
     primary, sizes = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())], vars_of(target).values()
     compared = [] if target.is_module else thresholds(target.load_spec()[0])
-    search = Interpolation(probe, base, primary, held_out, on_progress, sizes, compared)
+    sums = sums_of(probe.rows)
+    search = Interpolation(probe, base, primary, held_out, on_progress, sizes, compared, sums=sums)
     found = search.find()
     cache = ["kv_cache"] * ("kv_cache" in (probe(base) or ()))
     names_of_all = [*TOTALS, *(OF_STEP if training else ()), *cache, *peaks]
@@ -514,7 +516,13 @@ def grow(
     if bad and (rest := {name: value for name, value in base.items() if name not in bad}):
         kept = {name: value for name, value in base.items() if name in bad}
         narrower = Interpolation(
-            lambda point: search.at({**kept, **point}), rest, primary, held_out, sizes=sizes, thresholds=compared
+            lambda point: search.at({**kept, **point}),
+            rest,
+            primary,
+            held_out,
+            sizes=sizes,
+            thresholds=compared,
+            sums=sums,
         )
         others = narrower.find()
         at = [Bound(name, value, value, f"{name} = {value:,}") for name, value in kept.items()]

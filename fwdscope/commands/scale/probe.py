@@ -262,6 +262,21 @@ class Probe:
         return zip(keys, [alive[i] for i in places], strict=True)
 
 
+def sums_of(rows: Iterable[RowFigures]) -> dict[Key, list[tuple[Key, Key]]]:
+    """Figures that are sums of those of rows inside, with how often each of these counts."""
+    found: dict[Key, list[tuple[Key, Key]]] = {}
+    numbers: dict[str, int] = {}
+    around: list[tuple[str, int] | None] = [None]
+    for row in rows:
+        numbers[row.path] = number = numbers.get(row.path, -1) + 1
+        del around[row.depth :]
+        for name in (*OF_ROWS[1:], *OF_BACKWARD):
+            whole: Key = name if (outer := around[-1]) is None else RowKey(*outer, name)
+            found.setdefault(whole, []).append((RowKey(row.path, number, OF_ROWS[0]), RowKey(row.path, number, name)))
+        around.append((row.path, number))
+    return found
+
+
 def _more_alive(root: Node) -> dict[Node, int]:
     """How many bytes more are alive in steps of copies that did not run than in the one that did."""
     more: dict[Node, int] = {}

@@ -19,12 +19,17 @@ from fwdscope.polynomial import Maximum, Polynomial, is_at_most, variable
 EXAMPLES = int(os.environ.get("FWDSCOPE_SCALE", "25"))
 
 
-def found(figures: dict[str, object], thresholds: Sequence[int] = (), **base: int) -> Found:
+def found(
+    figures: dict[str, object],
+    thresholds: Sequence[int] = (),
+    sums: Mapping[Key, Sequence[tuple[Key, Key]]] | None = None,
+    **base: int,
+) -> Found:
     def sample(at: Mapping[str, int]) -> dict[Key, int] | None:
         values = {name: eval(text, {"max": max, "min": min}, dict(at)) for name, text in figures.items()}  # type: ignore[call-overload]
         return None if None in values.values() else values
 
-    return Interpolation(sample, base, list(figures), thresholds=thresholds).find()
+    return Interpolation(sample, base, list(figures), thresholds=thresholds, sums=sums).find()
 
 
 @pytest.mark.core
@@ -82,6 +87,33 @@ def test_a_value_that_the_network_compares_with_bounds_the_range() -> None:
     assert (depth.bounds("f")[0], depth.bounds("g")[0]) == (1, 6)
     # Between the values that it was found from, it is none.
     assert found({"g": "B * (9 if depth == 20 else 3)"}, [20], B=1, depth=12).broken == {"g": ("depth",)}
+
+
+def test_the_formula_of_a_sum_takes_no_points_of_its_own() -> None:
+    parts = {"attention": "4 * B * T * T * d", "mlp": "B * T * d * d + d", "head": "B * d * vocab + vocab", "one": "1"}
+    figures = {**parts, "n": "depth", "all": "depth * (4*B*T*T*d + B*T*d*d + d) + B * d * vocab + vocab"}
+    sums: dict[Key, Sequence[tuple[Key, Key]]] = {"all": [("n", "attention"), ("n", "mlp"), ("one", "head")]}
+    base = {"B": 2, "T": 64, "d": 32, "depth": 4, "vocab": 1000}
+    apart, together = found(figures, **base), found(figures, sums=sums, **base)
+    assert together.formulas == apart.formulas
+    assert together.formulas["all"](base) == 4 * (4 * 2 * 64**2 * 32 + 2 * 64 * 32**2 + 32) + 2 * 32 * 1000 + 1000
+    # The sum has six terms, no part more than two.
+    assert together.evaluations < apart.evaluations - 4
+    # What is no sum of the parts is found by itself.
+    other = found({**figures, "all": "B * depth * T"}, sums=sums, **base)
+    assert str(other.formulas["all"]) == "B·T·depth"
+
+
+def test_a_large_step_is_not_followed_where_the_next_value_fits() -> None:
+    # T, 2 T and T + 1 fit a line, as T + 3 does; besides, both ends: 1 and 16 T.
+    values = set()
+
+    def sample(at: Mapping[str, int]) -> dict[Key, int]:
+        values.add(at["T"])
+        return {"f": 3 * at["T"] + 1}
+
+    Interpolation(sample, {"T": 512}, ["f"], 0).find()
+    assert values == {512, 1024, 513, 515, 1, 8192}
 
 
 _TERMS = st.lists(
