@@ -37,9 +37,9 @@ class _Step:
     # Its parameters and buffers that no earlier step has.
     own: _Named = _NONE
     own_buffers: _Named = _NONE
-    _figures: tuple[int, int, int, int, int] | None = None
+    _figures: tuple[int, int, int, int, int, int] | None = None
     _backward_figures: tuple[int, ...] | None = None
-    _elements: tuple[int, int, int] | None = None
+    _elements: tuple[int, int] | None = None
     _kept: int | None = None
 
     def __init__(self, node: Node) -> None:
@@ -63,12 +63,13 @@ class _Step:
         self.cached = node.cached
 
     @property
-    def figures(self) -> tuple[int, int, int, int, int]:
-        """MACs, FLOPs, bytes read and bytes written here and inside, of one copy, all its calls together.
+    def figures(self) -> tuple[int, int, int, int, int, int]:
+        """Parameters, MACs, FLOPs, bytes read and bytes written here and inside, of one copy, all its calls together.
 
         And how many operators move anything.
         """
         if self._figures is None:
+            params = sum([tensor.numel() for _, tensor in self.own]) if self.own else 0
             macs = flops = read = written = kernels = 0
             for record in self.ops:
                 one = record.figures
@@ -76,15 +77,15 @@ class _Step:
                 if one[2] or one[3]:
                     kernels += 1
             for child in self.children:
-                n, more = child.repeat, child.figures
-                macs, flops, read = macs + n * more[0], flops + n * more[1], read + n * more[2]
-                written, kernels = written + n * more[3], kernels + n * more[4]
-            self._figures = macs, flops, read, written, kernels
+                n, more = child.repeat, child._figures or child.figures
+                params, macs, flops = params + n * more[0], macs + n * more[1], flops + n * more[2]
+                read, written, kernels = read + n * more[3], written + n * more[4], kernels + n * more[5]
+            self._figures = params, macs, flops, read, written, kernels
         return self._figures
 
     @property
     def backward_figures(self) -> tuple[int, ...]:
-        """The same of the backward; the bytes kept for it, and the MACs and FLOPs of the forward in it."""
+        """Those of the backward, without parameters; the bytes kept for it, and MACs and FLOPs of the forward in it."""
         if self._backward_figures is None:
             kernels = sum([record.figures[2:] != (0, 0) for record in self.backward])
             own = (*sum_figures(self.backward), kernels, self.saved, *sum_figures(self.recomputed)[:2])
@@ -94,22 +95,15 @@ class _Step:
         return self._backward_figures
 
     @property
-    def elements(self) -> tuple[int, int, int]:
-        """Elements of parameters, of trainable ones and of buffers, here and inside, of one copy."""
+    def elements(self) -> tuple[int, int]:
+        """Elements of trainable parameters and of buffers, here and inside, of one copy."""
         if self._elements is None:
-            params = trainable = buffers = 0
-            for _, tensor in self.own:
-                n = tensor.numel()
-                params += n
-                if tensor.requires_grad:
-                    trainable += n
-            for _, tensor in self.own_buffers:
-                buffers += tensor.numel()
+            trainable = sum([tensor.numel() for _, tensor in self.own if tensor.requires_grad])
+            buffers = sum([tensor.numel() for _, tensor in self.own_buffers])
             for child in self.children:
-                more = child.elements
-                params, trainable = params + child.repeat * more[0], trainable + child.repeat * more[1]
-                buffers += child.repeat * more[2]
-            self._elements = params, trainable, buffers
+                n, more = child.repeat, child.elements
+                trainable, buffers = trainable + n * more[0], buffers + n * more[1]
+            self._elements = trainable, buffers
         return self._elements
 
     @property
@@ -178,14 +172,22 @@ class RowFigures(NamedTuple):
 
 def figures(trace: Trace) -> list[RowFigures]:
     """The figures of the rows of a trace, without all that is for reading: a third of the time."""
-    found = []
-    keeps, is_step = trace.past is not None, trace.step is not None
-    for step, depth in _flat_steps(trace):
-        node, figures = step.node, step.figures
-        of = node.path, node.type, step.kind, depth, step.call, bool(step.children), step.kept if keeps else 0
-        backward = (figures[1] + step.backward_figures[1], step.backward_figures[5]) if is_step else (0, 0)
-        # As RowFigures(…), which is a function of Python's that does this.
-        found.append(tuple.__new__(RowFigures, (*of, step.repeat, step.elements[0], *figures, *backward)))
+    found: list[RowFigures] = []
+    keeps, is_step, make = trace.past is not None, trace.step is not None, tuple.__new__
+
+    def add(steps: Sequence[_Step], depth: int) -> None:
+        for step in steps:
+            node, figures, inside = step.node, step._figures or step.figures, step.children
+            kept, backward = step.kept if keeps else 0, (0, 0)
+            if is_step:
+                backward = figures[2] + step.backward_figures[1], step.backward_figures[5]
+            of = node.path, node.type, step.kind, depth, step.call, bool(inside), kept, step.repeat
+            # As RowFigures(…), which is a function of Python's that does this.
+            found.append(make(RowFigures, of + figures + backward))
+            if inside:
+                add(inside, depth + 1)
+
+    add(_top_steps(trace), 1)
     return found
 
 
@@ -249,15 +251,13 @@ class _Seen(dict[int, tuple[str, str]]):
 
     def covers(self, module: nn.Module) -> bool:
         """Whether earlier steps have all tensors of a module, as the steps inside it nearly always do."""
-        if module in self.modules:
-            return True
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and id(tensor) not in self:
                 return False
         if packs(module):
             return False
         for child in module._modules.values():
-            if child is not None and not self.covers(child):
+            if child is not None and child not in self.modules and not self.covers(child):
                 return False
         self.modules.add(module)
         return True
@@ -303,14 +303,7 @@ def _step(node: Node, seen: _Seen) -> _Step:
     """A node and all inside it; ``seen`` holds the paths and names of tensors that earlier steps have."""
     step = _Step(node)
     if node.rounds is not None:
-        rounds = [_steps(turn, seen) for turn in node.rounds]
-        step.calls = len(rounds)
-        if rounds and all(len(turn) == 1 and turn[0].node.type == ROUND for turn in rounds):
-            # Rounds with layers of their own, as copies of a stack; one of a single step is that step.
-            apart = [turn[0].children for turn in rounds]
-            step.children = list(chain(*(apart if all(len(turn) == 1 for turn in apart) else rounds)))
-        else:
-            step.children = _merge_rounds(rounds)
+        step.calls, step.children = len(node.rounds), _merge_turns([_steps(turn, seen) for turn in node.rounds])
     elif node.children:
         step.children = _join_calls(_steps(node.children, seen, node.path))
     for i, copy in enumerate(node.copies or (), 1):
@@ -336,6 +329,8 @@ def _step(node: Node, seen: _Seen) -> _Step:
         step.own = _take_unseen(own, path, seen)
     if buffers:
         step.own_buffers = _take_unseen(buffers, path, seen)
+    if module is not None and node.tensor is None:
+        seen.modules.add(module)
     return step
 
 
@@ -366,6 +361,15 @@ def _is_same_layer(one: _Step, other: _Step) -> bool:
     first, second = one.node, other.node
     same = first.module is not None and first.module is second.module and one.repeat == other.repeat
     return same and first.span is not None and first.span == second.span
+
+
+def _merge_turns(rounds: list[list[_Step]]) -> list[_Step]:
+    """The steps inside a loop."""
+    if rounds and all(len(turn) == 1 and turn[0].node.type == ROUND for turn in rounds):
+        # Rounds with layers of their own, as copies of a stack; one of a single step is that step.
+        apart = [turn[0].children for turn in rounds]
+        return list(chain(*(apart if all(len(turn) == 1 for turn in apart) else rounds)))
+    return _merge_rounds(rounds)
 
 
 def _merge_rounds(rounds: list[list[_Step]]) -> list[_Step]:
@@ -579,8 +583,9 @@ def _row(
         values["output_shapes"] = _shapes(outputs)
         values["output_dtypes"] = tuple([t.dtype for t in outputs])
         values["output_bytes"] = sum([t.nbytes for t in outputs])
-    values["params"], values["trainable_params"], values["buffers"] = step.elements
-    values["macs"], values["flops"], values["bytes_read"], values["bytes_written"], values["kernels"] = step.figures
+    values["params"], *costs, values["kernels"] = step.figures
+    values["macs"], values["flops"], values["bytes_read"], values["bytes_written"] = costs
+    values["trainable_params"], values["buffers"] = step.elements
     values["uncounted"] = tuple(step.uncounted())
     values["calls"] = step.calls
     values["call"] = step.call
