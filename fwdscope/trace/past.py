@@ -16,6 +16,7 @@ import math
 import operator
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from fwdscope.model.blueprint import Carried
@@ -25,7 +26,7 @@ from fwdscope.ops.layout import contiguous
 from fwdscope.ops.op import Operand
 from fwdscope.ops.positions import Cut, Passing, Through
 from fwdscope.report import CachedTensor, Shape
-from fwdscope.trace.receptive.fields import Flow, OperatorFlow, ReplayedFlows
+from fwdscope.trace.receptive.fields import Flow, OperatorFlow, RepeatedFlows, ReplayedFlows
 
 _WHOLE = ("aten.scaled_dot_product_attention", "higher_order.flex_attention")
 _SOFTMAX = ("aten._softmax", "aten.softmax", "aten._safe_softmax")
@@ -33,6 +34,8 @@ _PRODUCTS = ("aten.mm", "aten.bmm", "aten.addmm", "aten.baddbmm", "aten.matmul")
 _REDUCED = ("aten.mean", "aten.sum", "aten.amax")
 _RECURRENT = ("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu")
 _CELLS = tuple([f"{name}_cell" for name in _RECURRENT])
+_STATEFUL = frozenset({*_RECURRENT, *_CELLS})
+_WINDOWED = ("aten.constant_pad_nd", "aten.convolution")
 _OUTSIDE = -1
 
 
@@ -186,12 +189,15 @@ class _Attention(NamedTuple):
 class _Graph:
     """The operators of a forward: what made each tensor, what takes it, and the network's inputs that it depends on."""
 
-    def __init__(self, flows: Sequence[Flow], inputs: Sequence[object], carried: Iterable[Carried]) -> None:
+    def __init__(
+        self,
+        flows: Sequence[Flow],
+        inputs: Sequence[object],
+        carried: Iterable[Carried],
+        calls: dict[int, _Graph] | None = None,
+    ) -> None:
         self.flows: list[_Flow] = []
         self.depends: list[int] = [1 << i for i in range(len(inputs))]
-        self.operands: dict[int, Operand] = {}
-        self.maker: dict[int, int] = {}
-        self.takers: dict[int, list[tuple[int, int]]] = {}
         self.numbers = {id(one): i for i, one in enumerate(inputs)}
         # Written-out attention whose parts are not recognised, by its softmax.
         self.unread: list[int] = []
@@ -199,53 +205,54 @@ class _Graph:
         self.carried: list[tuple[Carried, int, int]] = []
         # Operators that stand for those of so many copies, with the tensors of one and of the copy before it.
         self.copies: list[tuple[range, range, int]] = []
-        self._add(flows, carried)
-
-    def _add(self, flows: Sequence[Flow], carried: Iterable[Carried], least: int = 0) -> None:
-        """Add operators, and for those that did not run those that did, with other tensors.
-
-        Of a stack's equal copies the first is added, and one for all after it: what these get depends on the same.
-        Of what loops carry, what they end with has at least the number ``least``.
-        """
-        firsts: list[int] = []
+        # Those of calls, by identity; their inputs have the first numbers.
+        calls = {} if calls is None else calls
+        begins: dict[int, list[RepeatedFlows]] = {}
         for i, flow in enumerate(flows):
-            firsts.append(len(self.depends))
-            outer = self.numbers
+            if isinstance(flow, RepeatedFlows):
+                begins.setdefault(i - flow.count, []).append(flow)
+        starts: list[tuple[int, int]] = []
+        taken: dict[int, int] = {}
+        for i, flow in enumerate(flows):
+            taken |= {id(one): self._number(one.input) for one in begins.get(i, ())}
+            starts.append((len(self.flows), len(self.depends)))
             if isinstance(flow, OperatorFlow):
                 self._add_operator(flow)
             elif isinstance(flow, ReplayedFlows):
                 call = flow.call
-                # All else that it met are weights, and others here.
-                given = [self._number(one) for one in flow.inputs]
-                self.numbers = {id(one): number for one, number in zip(call.inputs, given, strict=True)}
-                self._add(call.flows, call.carried)
-                made = [self._number(one) for one in call.results]
-                outer.update(zip(map(id, flow.results), made, strict=True))
-                self.numbers = outer
+                if id(call) not in calls:
+                    calls[id(call)] = _Graph(call.flows, call.inputs, call.carried, calls)
+                part = calls[id(call)]
+                results = [part._number(one) for one in call.results]
+                places = [self._number(one) for one in flow.inputs]
+                self._add_again(part, places, part.carried)
+                self.numbers.update({id(one): places[n] for one, n in zip(flow.results, results, strict=True)})
             else:
-                begin, first = len(self.flows), firsts[i - flow.count]
-                # What is older comes from outside, and is the same for all.
-                self.numbers = {key: number for key, number in outer.items() if number < first}
-                self.numbers[id(flow.input)] = outer[id(flow.result)]
-                self._add(flows[i - flow.count : i], carried, len(self.depends))
-                outer[id(flow.last)], self.numbers = self._number(flow.result), outer
-                self.copies.append((range(begin, len(self.flows)), range(first, len(self.depends)), flow.times))
-        found = [(one, self.numbers.get(id(one.first)), self.numbers.get(id(one.last), -1)) for one in carried]
-        self.carried += [(one, first, last) for one, first, last in found if first is not None and last >= least]
+                # One copy more is added for all that follow the first: what these get depends on the same. Tensors
+                # that are older than the first come from outside, but for its input.
+                begin, first = starts[i - flow.count]
+                places, end, result = list(range(first)), len(self.flows), self.numbers[id(flow.result)]
+                places[taken[id(flow)]] = result
+                inside = [*self.carried, *self._loops(carried)]
+                self._add_again(self, places, [one for one in inside if one[2] >= first], begin)
+                self.numbers[id(flow.last)] = places[result]
+                self.copies.append((range(end, len(self.flows)), range(first, len(self.depends)), flow.times))
+        self.carried += self._loops(carried)
+
+    def _loops(self, carried: Iterable[Carried]) -> Iterator[tuple[Carried, int, int]]:
+        for one in carried:
+            first, last = self.numbers.get(id(one.first)), self.numbers.get(id(one.last))
+            if first is not None and last is not None:
+                yield one, first, last
 
     def _add_operator(self, flow: OperatorFlow) -> None:
-        i, depends, taken = len(self.flows), 0, [self._number(one) for one in flow.inputs]
-        for place, (number, x) in enumerate(zip(taken, flow.op.operands, strict=False)):
+        taken, made, depends = tuple([self._number(one) for one in flow.inputs]), [], 0
+        for number in taken:
             depends |= self.depends[number]
-            self.operands[number] = x
-            self.takers.setdefault(number, []).append((i, place))
-        made = []
         for one in flow.outputs:
             self.numbers.pop(id(one), None)
             made.append(self._number(one, depends))
-        self.maker |= dict.fromkeys(made, i)
-        self.operands |= zip(made, flow.op.outputs, strict=False)
-        self.flows.append(_Flow(flow.op, tuple(taken), tuple(made)))
+        self.flows.append(_Flow(flow.op, taken, tuple(made)))
 
     def _number(self, one: object, depends: int = 0) -> int:
         """The number of a tensor, made where it has none."""
@@ -253,6 +260,52 @@ class _Graph:
         if number == len(self.depends):
             self.depends.append(depends)
         return number
+
+    def _add_again(
+        self, part: _Graph, places: list[int], carried: Iterable[tuple[Carried, int, int]], begin: int = 0
+    ) -> None:
+        """Add the operators of a graph from ``begin`` on. Of its tensors the first have the ``places`` here that are
+        given; further ones, which are appended to these, are other tensors each time."""
+        depends, flows = self.depends, part.flows[begin:]
+        at, by = len(self.flows) - begin, len(depends) - len(places)
+        places += range(len(depends), by + len(part.depends))
+        depends += [0] * (by + len(part.depends) - len(depends))
+        for op, taken, made in flows:
+            taken, made = tuple([places[n] for n in taken]), tuple([places[n] for n in made])
+            of = 0
+            for n in taken:
+                of |= depends[n]
+            for n in made:
+                depends[n] = of
+            self.flows.append(tuple.__new__(_Flow, (op, taken, made)))
+        self.carried += [(one, places[first], places[last]) for one, first, last in carried]
+        self.copies += [
+            (range(one.start + at, one.stop + at), range(other.start + by, other.stop + by), times)
+            for one, other, times in part.copies
+            if one.start >= begin
+        ]
+
+    @cached_property
+    def maker(self) -> dict[int, int]:
+        """The operator that made each tensor."""
+        return {number: i for i, (_, _, made) in enumerate(self.flows) for number in made}
+
+    @cached_property
+    def takers(self) -> dict[int, list[tuple[int, int]]]:
+        """The operators that take each tensor, and its place among their inputs."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for i, (op, taken, _) in enumerate(self.flows):
+            for place, number in enumerate(taken if not op.keywords else taken[: len(op.operands)]):  # no ``out``
+                found.setdefault(number, []).append((i, place))
+        return found
+
+    def operand(self, number: int) -> Operand:
+        """A tensor as an operator takes it, or as one made it."""
+        for i, place in reversed(self.takers.get(number, ())):
+            if i != _OUTSIDE:
+                return self.flows[i].op.operands[place]
+        op, _, made = self.flows[self.maker[number]]
+        return op.outputs[made.index(number)]
 
     def times(self, at: int, number: int) -> int:
         """For how many copies an operator and a tensor that it meets stand."""
@@ -414,13 +467,13 @@ class _Graph:
 
     def _size(self, number: int, growth: Container[int], ends: Container[int]) -> float:
         """The bytes of a tensor that may be kept; infinite for one that serves something else, in whatever shape."""
-        size, maker = self.operands[number].nbytes, self.maker.get(number, -1)
+        size, maker = self.operand(number).nbytes, self.maker.get(number, -1)
         if number in ends:
             return size
         if maker not in growth:
             return math.inf
         op, inputs, _ = self.flows[maker]
-        rule, is_same = find(op.name), self.operands[inputs[0]].nbytes <= size
+        rule, is_same = find(op.name), self.operand(inputs[0]).nbytes <= size
         return self._size(inputs[0], growth, ends) if rule is not None and rule.free and is_same else size
 
 
@@ -515,7 +568,7 @@ def find_past(
         depends[first] |= depends[last]
     graph.pass_on() if loops else None
     past.fixed = tuple([i for i in range(len(inputs)) if fixed >> i & 1])
-    for i, flow in enumerate(graph.flows):
+    for i, flow in enumerate(graph.flows if fixed else ()):
         if flow.outputs and depends[flow.outputs[0]] and not depends[flow.outputs[0]] & ~fixed:
             past.skipped.add(i)
     names = {number: name for one in found for number, name in ((one.keys[0], "keys"), (one.values[0], "values"))}
@@ -551,7 +604,7 @@ def _growing(graph: _Graph, attentions: Iterable[_Attention], past: Past) -> Ite
         past.grown |= {**growth, **one.growth}
         past.rebuilt |= growth.keys()
         for number, (dim, name) in tensors.items():
-            yield one.at, number, _cached(graph.operands[number], name, "past", dim, one.length, past.positions)
+            yield one.at, number, _cached(graph.operand(number), name, "past", dim, one.length, past.positions)
 
 
 def _held(
@@ -559,22 +612,22 @@ def _held(
 ) -> Iterator[tuple[int, int, CachedTensor]]:
     """The tensors of the first position's forward that a later step reads, but for states."""
     for i, flow in enumerate(graph.flows):
-        for number in flow.inputs if i not in skipped else ():
+        for number in flow.inputs if skipped and i not in skipped else ():
             if graph.maker.get(number) in skipped and number not in states:
-                yield i, number, _cached(graph.operands[number], names.get(number, "encoded"), "encoder")
+                yield i, number, _cached(graph.operand(number), names.get(number, "encoded"), "encoder")
 
 
 def _carried(graph: _Graph, loops: Iterable[tuple[Carried, int, int]]) -> Iterator[tuple[int, int, CachedTensor]]:
     """What loops over positions carry, where an operator first reads it."""
     for one, first, last in loops:
         at = next((i for i, _ in graph.takers.get(first, ()) if i != _OUTSIDE), graph.maker[last])
-        yield at, last, _cached(graph.operands[last], one.name, "state")
+        yield at, last, _cached(graph.operand(last), one.name, "state")
 
 
 def _states(graph: _Graph, past: Past) -> Iterator[tuple[int, int, CachedTensor]]:
     """The states of recurrent layers; for a cell called several times, those of the last call."""
     for i, (op, taken, made) in enumerate(graph.flows):
-        if i in past.skipped or op.name not in (*_RECURRENT, *_CELLS):
+        if op.name not in _STATEFUL or i in past.skipped:
             continue
         following = [graph.flows[taker] for number in made for taker, _ in graph.takers.get(number, ()) if taker >= 0]
         if op.name in _RECURRENT and op.overload == "input":
@@ -589,7 +642,7 @@ def _states(graph: _Graph, past: Past) -> Iterator[tuple[int, int, CachedTensor]
 def _windows(graph: _Graph, past: Past) -> Iterator[tuple[int, int, CachedTensor]]:
     """The last inputs of causal convolutions and of shifts by padding, which the next step reads again."""
     for i, (op, taken, made) in enumerate(graph.flows):
-        if i in past.skipped or not made or not taken or not graph.depends[taken[0]]:
+        if op.name not in _WINDOWED or i in past.skipped or not graph.depends[taken[0]]:
             continue
         x, size, dim, name = op.operands[0], 0, -1, "conv state"
         takers = [graph.flows[taker].op for taker, _ in graph.takers.get(made[0], ()) if taker != _OUTSIDE]

@@ -326,6 +326,18 @@ layers:
 """
 
 
+# The first copy's queries are of no input, so that it keeps no keys and values of its own.
+LEARNED = (
+    NESTED[: NESTED.index("layers:")]
+    + """layers:
+  - x = Embedding(9, d)(tokens)
+  - queries = Parameter(zeros(B, T, d))
+  - (3 * Layer())(queries, x, x)
+  - prev + memory.sum()
+"""
+)
+
+
 def kept_in_one_run_and_in_full(target: Target) -> tuple[list[str], list[str]]:
     """What is kept of a position by a run in which equal copies and blocks run once, and by one of all."""
 
@@ -368,6 +380,15 @@ def test_copies_in_copies_keep_each_their_own_and_share_what_is_made_outside(tmp
     report = fwdscope.inspect(spec, past=1)
     assert report.totals.kv_cache == 4 * 8 * (8 * (2 * 2 + 1 + 2) + 2 * 3)
     assert len(once) == 8 * (2 * 2 + 1 + 1) + 2
+
+
+def test_a_first_copy_may_keep_less_than_those_after_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    spec = tmp_path / "learned.yaml"
+    spec.write_text(LEARNED)
+    once, full = kept_in_one_run_and_in_full(Target(str(spec)))
+    assert once == full
+    # What all layers attend to; each layer's state, and in two of three keys, values and inputs of the convolution.
+    assert len(once) == 1 + 3 + 2 * (2 * 2 + 1)
 
 
 def test_the_smallest_cut_nearest_to_the_end() -> None:
