@@ -19,9 +19,11 @@ _dtype: ContextVar[torch.dtype | None] = ContextVar("default_dtype", default=Non
 
 def default_dtype() -> torch.dtype:
     """Return the default dtype of the network that this thread builds or runs, else torch's."""
+    if (dtype := _dtype.get()) is not None:
+        return dtype
     import torch
 
-    return _dtype.get() or torch.get_default_dtype()
+    return torch.get_default_dtype()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fwdscope.language.expression import Attribute, Call, Expression, Keyword, Name, Target, targets, walk
+from fwdscope.language.expression import (
+    Attribute,
+    Call,
+    Expression,
+    Keyword,
+    Name,
+    NameTarget,
+    NumberTarget,
+    Target,
+    targets,
+    walk,
+)
 from fwdscope.language.plan import Mesh, Plan
 from fwdscope.language.problems import Source, Span
 from fwdscope.language.record import Record
@@ -30,6 +41,30 @@ class Statement(Record):
     promise: PromisedShape | None
     # The expression as it stands in the file, on one line.
     text: str
+
+    @cached_property
+    def label(self) -> str:
+        """The name or the number on its left, if there is one alone."""
+        if isinstance(self.target, NameTarget):
+            return self.target.name
+        return str(self.target.number) if isinstance(self.target, NumberTarget) else ""
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names that it gives."""
+        return tuple([named.name for named in targets(self.target)])
+
+    @cached_property
+    def called(self) -> str:
+        """The name that it calls, if its value is such a call."""
+        call = self.value
+        return call.function.id if isinstance(call, Call) and isinstance(call.function, Name) else ""
+
+    @cached_property
+    def brief(self) -> str:
+        """It in at most 60 characters."""
+        text = f"{self.label} = {self.text}" if self.label else self.text
+        return text if len(text) <= 60 else text[:59] + "…"
 
 
 class PartLine(Record):
@@ -109,6 +144,11 @@ class Block(Record):
     settings: tuple[BlockParameter, ...]
     inputs: tuple[BlockParameter, ...]
     body: tuple[Line, ...]
+
+    @cached_property
+    def last_uses(self) -> Mapping[Span, tuple[str, ...]]:
+        """The names that no later line uses, by the place of the line."""
+        return last_uses(self.body)
 
 
 class Variable(Record):
@@ -211,6 +251,11 @@ class ModelSpec:
     mesh: Mesh | None = None
     # Lines and heads of blocks and parts that do not parse.
     broken: tuple[Span, ...] = ()
+
+    @cached_property
+    def sizes(self) -> frozenset[str]:
+        """The names that the inputs read: B and T of ``randn(B, T, 8)``."""
+        return frozenset(node.id for one in self.inputs for node in walk(one.value) if isinstance(node, Name))
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:

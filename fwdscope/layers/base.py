@@ -559,12 +559,17 @@ def input_names(layer: type[Layer]) -> tuple[str, ...]:
 
 def required_inputs(layer: type[Layer]) -> tuple[str, ...]:
     """The names of the inputs that every call gives."""
-    return tuple(part for part in _inputs(layer.forward) if "=" not in part)
+    return _required(layer.forward)
 
 
 @functools.cache
 def _inputs(forward: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in forward.strip("()").split(","))
+
+
+@functools.cache
+def _required(forward: str) -> tuple[str, ...]:
+    return tuple(part for part in _inputs(forward) if "=" not in part)
 
 
 def number_kind(x: Tensor) -> str:

@@ -80,8 +80,6 @@ class Blueprint:
     notes: dict[Span, str] = field(default_factory=dict)
     # What is wrong with the spec; None but while the network is built.
     problems: list[Problem] | None = None
-    # The names that each line of a body reads for the last time, by the body's place.
-    last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
 
     # Loops whose rounds have layers of their own, by the place of their line.
     loops: set[Span] = field(default_factory=set)
@@ -109,7 +107,10 @@ class Blueprint:
     def path(self, module: nn.Module, *names: str) -> str:
         """Return the path of a module, "" if it is not in the network, or of what has these names in it."""
         entry = self.layers.get(module)
-        return ".".join(filter(None, (entry.path if entry else "", *names)))
+        path = entry.path if entry is not None else ""
+        for name in names:
+            path = f"{path}.{name}" if path and name else path or name
+        return path
 
     def register(
         self,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, pairwise, takewhile
+from functools import cached_property, partial
+from itertools import pairwise, takewhile
 from types import MethodType
 from typing import Any
 
@@ -57,8 +57,10 @@ class Copies:
     def __init__(self, series: Series, others: Sequence[Any]) -> None:
         self.series = series
         self.blueprint = series.blueprint
-        observer = self.blueprint.observer
-        self.observer = observer if isinstance(observer, CopyObserver) and observer.repeats else None
+        observer, builder = self.blueprint.observer, self.blueprint.builder
+        # Asking for a protocol takes longer than all else here.
+        able = builder if observer is builder else observer if isinstance(observer, CopyObserver) else None
+        self.observer = able if able is not None and able.repeats else None
         observed = self.observer is not None if observer else self.blueprint.problems is not None
         self.others = [value for value in others if isinstance(value, Tensor)]
         plain = all(isinstance(value, Tensor) or value is None for value in others)
@@ -125,9 +127,9 @@ class Copies:
         blueprint = self.blueprint
         spend(COPY * len(modules))
         before, after = blueprint.path(source.module), blueprint.path(self.series, name)
-        self.series._modules[name] = copy = modules[source.module]
+        self.series._modules[name] = modules[source.module]
         if blueprint.builder is not None:
-            blueprint.builder.add_weights(chain(copy.parameters(), copy.buffers()))
+            blueprint.builder.add_weights(weights_of(modules.values()))
         _enter(blueprint, modules, before, after)
 
 
@@ -173,9 +175,10 @@ def signature(x: Tensor) -> tuple[Any, ...]:
 
 def is_own_result(value: Tensor, inputs: Iterable[Tensor]) -> bool:
     """Whether a result fills a storage that no input shares."""
-    storage = value.untyped_storage()
-    shared = any(storage_id(storage) == storage_id(one.untyped_storage()) for one in inputs)
-    return not shared and storage.nbytes() == value.numel() * value.element_size()
+    with without_functions():
+        storage = value.untyped_storage()
+        shared = any(storage_id(storage) == storage_id(one.untyped_storage()) for one in inputs)
+        return not shared and storage.nbytes() == value.numel() * value.element_size()
 
 
 def _state(blueprint: Blueprint) -> tuple[int, int]:
@@ -248,6 +251,12 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
     return modules
 
 
+def weights_of(modules: Iterable[nn.Module]) -> list[Tensor]:
+    """The parameters and buffers that modules hold themselves."""
+    groups = [group for one in modules for group in (one._parameters, one._buffers) if group]
+    return [tensor for group in groups for tensor in group.values() if tensor is not None]
+
+
 def _look(x: Tensor) -> tuple[Any, ...]:
     return x.shape, x.stride(), x.dtype, x.device
 
@@ -266,12 +275,13 @@ def may_be_duplicated(module: nn.Module) -> bool:
     if isinstance(module, Scope):
         return all(is_repeatable(template) for _, template in module.sites.values())
     known = type(module).__module__.startswith(("torch.nn.", "fwdscope."))
-    return known and all(map(_may_be_shared, module.__dict__.items()))
+    # Nearly all attributes are plain or empty.
+    others = [one for one in vars(module).items() if type(one[1]) not in _PLAIN]
+    return known and all(_may_be_shared(*one) for one in others if type(one[1]) not in _CONTAINERS or one[1])
 
 
-def _may_be_shared(item: tuple[str, Any]) -> bool:
+def _may_be_shared(name: str, value: Any) -> bool:
     """Whether a module and its duplicate may share the value of an attribute."""
-    name, value = item
     if name in _CONTENTS:
         return True
     if name in _HOOKS:
@@ -281,4 +291,4 @@ def _may_be_shared(item: tuple[str, Any]) -> bool:
         return not value
     if isinstance(value, tuple | list):
         return all(isinstance(one, _PLAIN) for one in value)
-    return not isinstance(value, Tensor | nn.Module | MethodType)
+    return not isinstance(value, Tensor | nn.Module | MethodType | partial)

@@ -62,14 +62,14 @@ class StepStart(NamedTuple):
 class LineResult(NamedTuple):
     """A line that has run.
 
-    ``arguments`` is the text of the arguments of its call that are not names; ``reads`` are the paths of parameters
+    ``arguments`` gives the text of the arguments of its call that are not names; ``reads`` are the paths of parameters
     elsewhere that it reads; ``promise`` says whether its promised shape is right.
     """
 
     line: tree.Statement
     path: str
     label: str
-    arguments: str
+    arguments: Callable[[], str]
     reads: tuple[str, ...]
     promise: Promise | None
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
 
+from fwdscope.default_dtype import default_dtype
 from fwdscope.errors import LayerError
 from fwdscope.functions.signature import Signature
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.problems import Span
 from fwdscope.layers import Layer
 from fwdscope.model.blueprint import Blueprint, LayerEntry
-from fwdscope.model.copies import Copies
+from fwdscope.model.copies import Copies, duplicated, is_repeatable, may_be_duplicated, weights_of
 from fwdscope.model.events import StepStart
 from fwdscope.model.meta_modes import WithoutInitialisation
 from fwdscope.model.modules import Body, Scope, Series, set_mode
@@ -154,23 +154,47 @@ def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if blueprint.problems is not None else without_dispatch()
 
 
+# Layers without others inside, by all that decides them. They are never run: a duplicate is made in a fraction of the
+# time that torch takes.
+_BUILT: dict[tuple[Any, ...], nn.Module] = {}
+_MOST_BUILT = 4096
+
+
 def _make_layer(
     scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any], sizes: Mapping[str, Any]
 ) -> nn.Module:
     blueprint = scope.blueprint
-    with _unrecorded(blueprint), WithoutInitialisation():
-        module = template.build(*inputs)
+    module = _build(blueprint, template, inputs, sizes)
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span, sizes)
         set_mode(module, scope.training)
         if blueprint.builder is not None:
-            blueprint.builder.add_weights(chain(module.parameters(), module.buffers()))
+            blueprint.builder.add_weights(weights_of(module.modules() if module._modules else (module,)))
         # Blocks and series that the layer took as a setting, like the experts of a mixture.
         for name_inside, inner in module.named_modules() if module._modules else ():
             if isinstance(inner, Body | Series) and inner not in blueprint.layers:
                 path = f"{blueprint.path(module)}.{name_inside}"
                 blueprint.layers[inner] = LayerEntry(path, inner.template, span)
     return module
+
+
+def _build(blueprint: Blueprint, template: Template, inputs: Sequence[Any], sizes: Mapping[str, Any]) -> nn.Module:
+    if isinstance(template, BlockTemplate | SeriesTemplate):
+        return template.build()
+    key = None
+    if isinstance(template, LayerTemplate):
+        # 1 and 1.0 are equal.
+        key = template, *sizes.items(), *map(type, vars(template.layer).values()), default_dtype()
+        if (known := _BUILT.get(key)) is not None:
+            return duplicated([known])[known]
+    with _unrecorded(blueprint), WithoutInitialisation():
+        module = template.build(*inputs)
+    if key is None or module._modules or not is_repeatable(template) or not may_be_duplicated(module):
+        return module
+    if len(_BUILT) >= _MOST_BUILT:
+        _BUILT.clear()
+    _BUILT[key] = module
+    return duplicated([module])[module]
 
 
 def _step_start(scope: Scope, span: Span, template: Template, module: nn.Module, name: str) -> StepStart:

@@ -6,7 +6,8 @@ device, from the shapes that arrive; later runs find them by the place of the ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -104,6 +105,11 @@ class Body(Scope):
             span, lines, inputs = block.span, block.body, block.inputs
         super().__init__(blueprint, span)
         vars(self).update(template=template, lines=lines, settings=settings, inputs=inputs)
+
+    @cached_property
+    def last_uses(self) -> Mapping[Span, tuple[str, ...]]:
+        """The names that no later line uses, by the place of the line."""
+        return tree.last_uses(self.lines) if self.template is None else self.template.block.last_uses
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """Run the lines on the values of the inputs, in order."""

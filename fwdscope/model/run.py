@@ -24,7 +24,6 @@ from fwdscope.language.evaluate import EvaluationError, assign
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.names import OWN_TENSORS, listed
 from fwdscope.language.problems import Cause, Span, SpecError
-from fwdscope.language.tree import last_uses
 from fwdscope.limits import at_most, limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.blueprint import Carried, DerivedTensor
@@ -45,9 +44,7 @@ def run_scope(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str,
     blueprint = scope.blueprint
     if blueprint.problems is not None and not blueprint.builder:  # messages may show the values of earlier lines
         return BodyRun(scope, {}).run(inputs, keywords)
-    if scope.span not in blueprint.last_uses:
-        blueprint.last_uses[scope.span] = last_uses(scope.lines)
-    run = partial(BodyRun(scope, blueprint.last_uses[scope.span]).run, inputs, keywords)
+    run = partial(BodyRun(scope, scope.last_uses).run, inputs, keywords)
     if blueprint.builder is None or scope.template is None or scope._modules:
         return run()
     value = blueprint.builder.run_new(scope, scope.template, inputs, keywords, run)
@@ -186,7 +183,7 @@ class BodyRun:
 
     def _run_statement(self, line: tree.Statement) -> None:
         """Compute a line, check its promise, bind its names and pass its value on to the next line."""
-        names, observer = self.names, self.blueprint.observer
+        names, frame, observer = self.names, self.names.frame, self.blueprint.observer
         building = self.blueprint.problems is not None and not self.blueprint.builder
         around = move_to(line.span)
         spend(1)
@@ -194,11 +191,8 @@ class BodyRun:
         self.context.values = {} if building else None
         if observer:
             observer.line()
-        label, call = _label(line.target), line.value
-        made = call.function.id if isinstance(call, Call) and isinstance(call.function, Name) else ""
-        own = made in OWN_TENSORS and self.blueprint.spec.block(made) is None
-        text = f"{label} = {line.text}" if label else line.text
-        origin = Origin(text if len(text) <= 60 else text[:59] + "…", line.span)
+        own = line.called in OWN_TENSORS and self.blueprint.spec.block(line.called) is None
+        origin = Origin(line.brief, line.span)
         outside_flow = line.span in self.blueprint.checked.outside_flow
         before = names.snapshot() if building and outside_flow and not own and line.target else None
         promise = None
@@ -207,29 +201,30 @@ class BodyRun:
             shapes.check_elements(value)
             promise = self._check_promise(line, value)
             if line.target is not None:
-                assign(line.target, value, names.frame.names)
+                assign(line.target, value, frame.names)
             if before is not None:
                 self._keep_derived(line, before)
         except (UpstreamFailed, EvaluationError, ArithmeticProblem, LayerError) as error:
             if not isinstance(error, UpstreamFailed):
                 self._report(error, line.value)
             value, promise = self._fallback(line), None
-            for named in ex.targets(line.target):
-                names.frame.names[named.name] = value if isinstance(line.target, ex.NameTarget) else FAILED
-        names.frame.origins |= {named.name: origin for named in ex.targets(line.target)}
+            frame.names |= dict.fromkeys(line.names, value if isinstance(line.target, ex.NameTarget) else FAILED)
+        frame.origins.update(dict.fromkeys(line.names, origin))
         if observer:
-            arguments = call.arguments if isinstance(call, Call) else ()
-            texts = ", ".join(self.context.text(a) for a in arguments if not isinstance(a, Name))
-            reads = tuple(dict.fromkeys(names.reads))
-            observer.line_end(LineResult(line, names.path(label), label, texts, reads, promise), value)
+            texts, reads = partial(self._arguments, line.value), tuple(dict.fromkeys(names.reads))
+            observer.line_end(LineResult(line, names.path(line.label), line.label, texts, reads, promise), value)
         if not outside_flow:
             names.prev, names.prev_origin = value, origin
         move_to(around)
 
+    def _arguments(self, call: Expression) -> str:
+        """The text of the arguments of a call that are not names."""
+        arguments = call.arguments if isinstance(call, Call) else ()
+        return ", ".join(self.context.text(a) for a in arguments if not isinstance(a, Name))
+
     def _value(self, line: tree.Statement) -> Any:
-        node, label = line.value, _label(line.target)
-        context, names = self.context, self.names
-        layer_name = (node.span, label) if label else None
+        node, context, names = line.value, self.context, self.names
+        layer_name = (node.span, line.label) if line.label else None
         context.layer_name = layer_name
         value = self.evaluate(node)
         if isinstance(value, TEMPLATES):
@@ -405,11 +400,10 @@ class BodyRun:
 
     def _is_dimension(self, iterable: Expression) -> bool:
         """Whether a loop runs over a dimension of an input: ``range(T)``, ``range(x.shape[1])``, ``x.unbind(1)``."""
-        nodes, spec = list(ex.walk(iterable)), self.blueprint.spec
-        sizes = {n.id for one in spec.inputs for n in ex.walk(one.value) if isinstance(n, Name)}
+        sizes = self.blueprint.spec.sizes
         named = isinstance(iterable, Call) and any(isinstance(n, Name) and n.id in sizes for n in iterable.arguments)
-        shaped = any(isinstance(n, ex.Attribute) and n.name in ("shape", "unbind", "split", "chunk") for n in nodes)
-        return named or shaped
+        shapes = ("shape", "unbind", "split", "chunk")
+        return named or any(isinstance(n, ex.Attribute) and n.name in shapes for n in ex.walk(iterable))
 
     def _note_equal_layers(self, line: tree.For, rounds: int) -> None:
         """Note layers with weights that every round made anew with equal settings, which is seldom meant over time."""
@@ -476,9 +470,3 @@ class BodyRun:
                 message = f"a round changes the shape of {name} from {tuple(old.shape)} to {tuple(value.shape)}"
                 help = "the number of rounds is not known while building, so each has to keep the shapes"
                 raise EvaluationError(line.test, ArithmeticProblem(message, help, "shape"))
-
-
-def _label(target: ex.Target | None) -> str:
-    if isinstance(target, ex.NameTarget):
-        return target.name
-    return str(target.number) if isinstance(target, ex.NumberTarget) else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -33,10 +34,11 @@ def check_operands(sign: str, left: Any, right: Any) -> None:
         if sign == "@" and any(isinstance(value, int | float) for value in (left, right)):
             raise LayerError("@: a number is not a matrix", "a number scales by `*`")
         return
-    if sign == "@":
-        check_matmul(left, right, "@")
-    else:
-        _check_aligned(left, right, sign, left.shape, right.shape)
+    with without_functions():
+        if sign == "@":
+            check_matmul(left, right, "@")
+        else:
+            _check_aligned(left, right, sign, left.shape, right.shape)
 
 
 def _check_aligned(left: Tensor, right: Tensor, name: str, one: Sequence[int], two: Sequence[int]) -> None:
@@ -88,19 +90,24 @@ def _check_dtypes(name: str, *tensors: Any) -> None:
 
 def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
     """Check a call of a function or method. Raises LayerError."""
-    check = _CHECKS.get(name)
-    if check is not None and arguments:
-        check(name, arguments, keywords)
-    # A new dimension may come after the last.
-    if name in FUNCTIONS and name not in ("unsqueeze", "stack", "unflatten", "diag_embed"):
-        _check_dim(name, arguments, keywords)
+    with without_functions():
+        check = _CHECKS.get(name)
+        if check is not None and arguments:
+            check(name, arguments, keywords)
+        # A new dimension may come after the last.
+        if name in FUNCTIONS and name not in ("unsqueeze", "stack", "unflatten", "diag_embed"):
+            _check_dim(name, arguments, keywords)
 
 
 def arguments_by_name(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a function or method by the names of its parameters, as far as they are known."""
-    fitting = FUNCTIONS[name].fit(len(arguments), tuple(keywords)) if name in FUNCTIONS else None
-    names = [p.name for p in fitting.signature.by_position] if fitting is not None else []
-    return {**dict(zip(names, arguments, strict=False)), **keywords}
+    return {**dict(zip(_names_by_position(name, len(arguments), *keywords), arguments, strict=False)), **keywords}
+
+
+@cache
+def _names_by_position(name: str, count: int, *keywords: str) -> tuple[str, ...]:
+    fitting = FUNCTIONS[name].fit(count, keywords) if name in FUNCTIONS else None
+    return tuple([p.name for p in fitting.signature.by_position]) if fitting is not None else ()
 
 
 def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, UntypedStorage
 
 from fwdscope.ops.dispatch import is_sparse, stored_parts
 from fwdscope.report import Shape
-from fwdscope.torch_private import local_tensor, storage_id
+from fwdscope.torch_private import local_tensor, storage_id, without_functions
 
 # The layout of nearly every tensor.
 _STRIDED = torch.strided
@@ -32,7 +32,8 @@ def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
 
 def storages(tensor: Tensor) -> list[UntypedStorage]:
     """The storage of a tensor; of a sparse tensor, those of its places and values."""
-    return [part.untyped_storage() for part in _parts(tensor)]
+    with without_functions():
+        return [part.untyped_storage() for part in _parts(tensor)]
 
 
 def storage_ids(tensor: Tensor) -> tuple[int, ...]:
@@ -76,8 +77,9 @@ class Mark(NamedTuple):
 
 def mark(tensor: Tensor) -> Mark:
     """The mark of a tensor."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return Mark(tuple(tensor.shape), dtype, size_of(tensor), weakref.ref(tensor))
+    with without_functions():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return Mark(tuple(tensor.shape), dtype, size_of(tensor), weakref.ref(tensor))
 
 
 class Memory:
@@ -104,7 +106,7 @@ class Memory:
 
     def excludes(self, tensor: Tensor) -> bool:
         """Whether a tensor is a weight, an input or a view of one."""
-        return any(key in self.excluded for key in storage_ids(tensor))
+        return not self.excluded.isdisjoint(storage_ids(tensor))
 
     def follows(self, tensor: Tensor) -> bool:
         """Whether a tensor is an activation that is counted."""

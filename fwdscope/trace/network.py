@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -22,7 +23,7 @@ from fwdscope.model.build import build_recorded, named_outputs
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Body, Network, Scope, Series
 from fwdscope.ops.dispatch import OpRecord
-from fwdscope.torch_private import is_dynamo_loaded
+from fwdscope.torch_private import is_dynamo_loaded, without_dispatch, without_functions
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.receptive.windows import Axis
 from fwdscope.trace.record import Recorder, Trace, hook, recording
@@ -54,6 +55,19 @@ def trace(
     return _trace_of(network, recorder, outputs)
 
 
+class Pause(AbstractContextManager[None]):
+    """Stretches in which operators are ignored, of which there are many: how many have begun and not ended."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+
+
 class BuildRecorder(Recorder):
     """Records the run that builds a network. With ``only_figures`` less is read off it than a report shows."""
 
@@ -62,7 +76,7 @@ class BuildRecorder(Recorder):
         self.only_figures = only_figures
         # Where all operators are counted and none is followed, equal blocks run once.
         self.replays = Replays(self) if only_figures else None
-        self.is_unlike = self.is_paused = False
+        self.is_unlike, self.pause = False, Pause()
         self.loops, self.split = loops, set[Span]()
         self.blueprint: Blueprint | None = None
         # The layers of torch's that modules are inside.
@@ -70,15 +84,12 @@ class BuildRecorder(Recorder):
 
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """File an operator, unless it makes or checks a layer."""
-        if not self.is_paused:
+        if not self.pause.depth:
             super().op(record, arguments, result)
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> AbstractContextManager[None]:
         """Ignore operators that run inside."""
-        before, self.is_paused = self.is_paused, True
-        yield
-        self.is_paused = before
+        return self.pause
 
     @contextlib.contextmanager
     def hooked(self, module: nn.Module) -> Iterator[None]:
@@ -106,11 +117,10 @@ class BuildRecorder(Recorder):
 
     def as_weight(self, made: Tensor) -> Tensor:
         """A weight of a storage of its own, as if an earlier run had made it; one of another weight's is tied."""
-        return (
-            made.detach()
-            if self.memory.excludes(made)
-            else torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device=made.device)
-        )
+        if self.memory.excludes(made):
+            return made.detach()
+        with without_dispatch(), without_functions():
+            return torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device=made.device)
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields, for a report."""

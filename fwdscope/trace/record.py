@@ -438,7 +438,7 @@ class Recorder:
             node.path = path if label else ".".join(filter(None, (path, kind)))
             node.outputs = self.marks(tensors(value))
             if called is not None:
-                node.text, node.label = arguments, ""
+                node.text, node.label = arguments(), ""
                 node.path = ".".join(filter(None, (path.removesuffix(label).rstrip("."), kind)))
                 node.outputs = (pending.last,) if pending.last is not None else ()
             node.inputs = tuple(pending.inputs.values())
@@ -456,8 +456,7 @@ class Recorder:
 
     def note(self, text: str) -> None:
         """Put a note for the reader on the innermost running node."""
-        node = next(n for n in reversed(self.stack) if isinstance(n, Node))
-        node.note = text
+        self.node().note = text
 
     # -- what modules compute themselves ------------------------------------------------------------------------------
 
@@ -599,8 +598,7 @@ class Recorder:
                 self.memory.add(tensor, 1 if behind is None else behind.growth(number))
             self.tensors[id(tensor)] = one, node
         workspace = 0 if is_skipped else record.workspace
-        around = here if isinstance(here, Node) else next(n for n in reversed(self.stack) if isinstance(n, Node))
-        self.lives.append((around, node, record.op.name, self.memory.live + workspace))
+        self.lives.append((self.node(), node, record.op.name, self.memory.live + workspace))
         if workspace:
             self.memory.peak = max(self.memory.peak, self.memory.live + workspace)
         if node is not here:  # it neither begins nor ends
@@ -644,12 +642,17 @@ class Recorder:
 
     # -- the tree -----------------------------------------------------------------------------------------------------
 
+    def node(self) -> Node:
+        """The innermost running node."""
+        for one in reversed(self.stack):
+            if isinstance(one, Node):
+                break
+        return one  # type: ignore[return-value]  # the root is one
+
     def parent(self) -> list[Node]:
         """The list that the next node goes into: the children of the innermost node, or a loop's last round."""
-        node = self.stack[-1]
-        if type(node) is _Line:
-            node = next(n for n in reversed(self.stack) if isinstance(n, Node))
-        return node.rounds[-1] if node.rounds else node.children  # type: ignore[union-attr]
+        node = self.node()
+        return node.rounds[-1] if node.rounds else node.children
 
     def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
         """The names of the parameters that no operator read."""

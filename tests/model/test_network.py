@@ -267,6 +267,25 @@ def test_layers_that_the_caller_fills_are_not_initialised(monkeypatch: pytest.Mo
     assert filled == [built.get_submodule("b"), built.get_submodule("c")]
 
 
+def test_equal_layers_share_nothing() -> None:
+    # Each but the first ever built in this process is a duplicate.
+    one, other = (network(lines("a = BatchNorm1d", "b = BatchNorm1d")) for _ in range(2))
+    one.get_submodule("a").register_forward_hook(lambda *_: None)
+    one.get_submodule("a").train()
+    layers = [net.get_submodule(name) for net in (one, other) for name in "ab"]
+    assert len({id(tensor) for layer in layers for tensor in layer.state_dict(keep_vars=True).values()}) == 4 * 5
+    assert [(len(layer._forward_hooks), layer.training) for layer in layers] == [(1, True), *[(0, False)] * 3]
+    first, second = materialise(network(lines("Linear(8)", "Linear(8)"))).children()
+    assert not torch.equal(first.weight, second.weight)  # type: ignore[arg-type]
+
+
+def test_each_of_two_equal_losses_fills_its_own_weights() -> None:
+    text = "inputs: {x: 'randn(3, 2)', t: 'randint(0, 2, (3,))'}\nlayers:\n"
+    text += "".join(f"  - {name} = CrossEntropyLoss(weight=(1, 2))(x, t)\n" for name in "abc") + "  - a + b + c\n"
+    losses = materialise(network(text)).children()
+    assert [loss.weight.tolist() for loss in losses] == [[1, 2]] * 3  # type: ignore[union-attr, operator]
+
+
 @pytest.mark.core
 def test_tied_weights_leave_meta_tied() -> None:
     built = network(lines("a = Linear(8)", "b = Linear(8)"))
