@@ -310,9 +310,12 @@ blocks:
       do:
         - s = s / 2 + x[:, t]
     - x + s.unsqueeze(1)
+  Window:
+    - Conv1d(d, 3, padding=2)
+    - prev[..., :-2].contiguous()
   Layer()(x, k, v):
-    - Conv1d(d, 3, padding=2)(x.mT)[..., :-2].mT
-    - 2 * Own
+    - Window()(x.mT).mT.contiguous()
+    - 3 * Own
     - prev + scaled_dot_product_attention(Linear(d)(prev), k, v)
     - Scan
 layers:
@@ -322,20 +325,34 @@ layers:
   - Layer()(prev, k, v)
   - y = (3 * Layer())(prev, k, v)
   - z = (3 * Layer())(x, k, v)
-  - y + z
+  - (4 * Window)((y + z).mT.contiguous())
 """
 
 
-# The first copy's queries are of no input, so that it keeps no keys and values of its own.
+# The first layer's queries depend on no input, so that it keeps no keys and values of its own.
 LEARNED = (
     NESTED[: NESTED.index("layers:")]
     + """layers:
   - x = Embedding(9, d)(tokens)
-  - queries = Parameter(zeros(B, T, d))
-  - (3 * Layer())(queries, x, x)
+  - (3 * Layer())(zeros(B, T, d), x, x)
   - prev + memory.sum()
 """
 )
+# The first layer's sum with what the encoder gave runs with the first position; the second's reads it in each step.
+READ_LATER = """
+name: later
+vars: {B: 1, T: 4, d: 8}
+inputs: {tokens: "randint(0, 9, (B, T))", memory: "randn(B, T, d)"}
+blocks:
+  Layer()(x, encoded, query):
+    - mid = x + encoded
+    - keys = Linear(d)(encoded)
+    - mid + scaled_dot_product_attention(query, keys, keys)
+layers:
+  - query = Embedding(9, d)(tokens)
+  - encoded = Linear(d)(memory)
+  - (3 * Layer())(zeros(B, T, d), encoded, query)
+"""
 
 
 def kept_in_one_run_and_in_full(target: Target) -> tuple[list[str], list[str]]:
@@ -375,20 +392,24 @@ def test_copies_in_copies_keep_each_their_own_and_share_what_is_made_outside(tmp
     spec.write_text(NESTED)
     once, full = kept_in_one_run_and_in_full(Target(str(spec)))
     assert once == full
-    # Eight layers, each with two pairs of keys and values, a state and the last two inputs of a convolution, d values
-    # of 4 bytes; and for all layers one pair of keys and values of S positions.
+    # Eight layers, each with three pairs of keys and values, a state and the last two inputs of a convolution, d values
+    # of 4 bytes; for all layers one pair of keys and values of S positions; and four convolutions more.
     report = fwdscope.inspect(spec, past=1)
-    assert report.totals.kv_cache == 4 * 8 * (8 * (2 * 2 + 1 + 2) + 2 * 3)
-    assert len(once) == 8 * (2 * 2 + 1 + 1) + 2
+    assert report.totals.kv_cache == 4 * 8 * (8 * (3 * 2 + 1 + 2) + 2 * 3 + 4 * 2)
+    assert len(once) == 8 * (3 * 2 + 1 + 1) + 2 + 4
 
 
-def test_a_first_copy_may_keep_less_than_those_after_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+# What all layers attend to; each layer's state, and in two of three keys, values and inputs of the convolution. And of
+# the encoder what it gave, the first layer's sum with that, and each layer's keys.
+@pytest.mark.parametrize(
+    ("text", "count"), [(LEARNED, 1 + 3 + 2 * (3 * 2 + 1)), (READ_LATER, 1 + 1 + 3)], ids=["learned", "later"]
+)
+def test_a_first_copy_may_keep_less_than_those_after_it(tmp_path, text: str, count: int) -> None:  # type: ignore[no-untyped-def]
     spec = tmp_path / "learned.yaml"
-    spec.write_text(LEARNED)
+    spec.write_text(text)
     once, full = kept_in_one_run_and_in_full(Target(str(spec)))
     assert once == full
-    # What all layers attend to; each layer's state, and in two of three keys, values and inputs of the convolution.
-    assert len(once) == 1 + 3 + 2 * (2 * 2 + 1)
+    assert len(once) == count
 
 
 def test_the_smallest_cut_nearest_to_the_end() -> None:
