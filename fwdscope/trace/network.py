@@ -157,6 +157,7 @@ def build_and_trace(
         return build_and_trace(checked, replaced, dtype, training, only_figures)
     if recorder.is_unlike or recorder.split != network.blueprint.loops:
         return None
+    recorder.replays = None  # which refers to the recorder: without, both are freed with the trace
     return network, _trace_of(network, recorder, tuple(outputs))
 
 

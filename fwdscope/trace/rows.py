@@ -172,22 +172,16 @@ class RowFigures(NamedTuple):
 
 def figures(trace: Trace) -> list[RowFigures]:
     """The figures of the rows of a trace, without all that is for reading: a third of the time."""
-    found: list[RowFigures] = []
+    found = []
     keeps, is_step, make = trace.past is not None, trace.step is not None, tuple.__new__
-
-    def add(steps: Sequence[_Step], depth: int) -> None:
-        for step in steps:
-            node, figures, inside = step.node, step._figures or step.figures, step.children
-            kept, backward = step.kept if keeps else 0, (0, 0)
-            if is_step:
-                backward = figures[2] + step.backward_figures[1], step.backward_figures[5]
-            of = node.path, node.type, step.kind, depth, step.call, bool(inside), kept, step.repeat
-            # As RowFigures(…), which is a function of Python's that does this.
-            found.append(make(RowFigures, of + figures + backward))
-            if inside:
-                add(inside, depth + 1)
-
-    add(_top_steps(trace), 1)
+    for step, depth in _flat_steps(trace):
+        node, figures = step.node, step._figures or step.figures
+        kept, backward = step.kept if keeps else 0, (0, 0)
+        if is_step:
+            backward = figures[2] + step.backward_figures[1], step.backward_figures[5]
+        of = node.path, node.type, step.kind, depth, step.call, bool(step.children), kept, step.repeat
+        # As RowFigures(…), which is a function of Python's that does this.
+        found.append(make(RowFigures, of + figures + backward))
     return found
 
 
@@ -230,15 +224,14 @@ def row_operators(trace: Trace) -> list[RowOperators]:
 
 def _flat_steps(trace: Trace) -> list[tuple[_Step, int]]:
     """The steps of all rows with their depths, a parent before what it contains."""
-    found: list[tuple[_Step, int]] = []
-
-    def add(steps: Sequence[_Step], depth: int) -> None:
-        for step in steps:
-            found.append((step, depth))
-            if step.children:
-                add(step.children, depth + 1)
-
-    add(_top_steps(trace), 1)
+    found = []
+    waiting = [(step, 1) for step in reversed(_top_steps(trace))]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        step, depth = one
+        if step.children:
+            waiting += [(child, depth + 1) for child in reversed(step.children)]
     return found
 
 
