@@ -22,7 +22,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.budget import COPY, spend
 from fwdscope.layers import Layer
 from fwdscope.limits import at_most, limit
-from fwdscope.model.blueprint import Blueprint
+from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.events import CopyObserver
 from fwdscope.model.modules import Scope, Series
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Template
@@ -152,11 +152,7 @@ def _enter(blueprint: Blueprint, modules: Modules, before: str, after: str) -> N
 def adopt(blueprint: Blueprint, module: nn.Module, source: nn.Module) -> dict[nn.Module, nn.Module]:
     """Give a block or layer that was just made duplicates of what an equal one has; all modules by their originals."""
     modules = duplicated(list(source.modules()))
-    for inner in list(module.modules())[1:]:
-        blueprint.layers.pop(inner, None)
-    if len(blueprint.layers) + len(modules) > limit("layers"):
-        raise ArithmeticProblem(f"more than {limit('layers'):,} layers", at_most("layers"), "limit")
-    spend(COPY * len(modules))
+    _make_room(blueprint, module, len(modules))
     twin, entry = modules[source], blueprint.layers[module]
     names = ("_modules", "_parameters", "_buffers", *(("numbers", "loops") if isinstance(module, Scope) else ()))
     vars(module).update({name: vars(twin)[name] for name in names})
@@ -165,6 +161,38 @@ def adopt(blueprint: Blueprint, module: nn.Module, source: nn.Module) -> dict[nn
     _enter(blueprint, modules, blueprint.path(source), entry.path)
     blueprint.layers[module] = entry
     return modules
+
+
+def hand_over(
+    blueprint: Blueprint,
+    layers: Mapping[nn.Module, LayerEntry],
+    module: nn.Module,
+    source: nn.Module,
+    inside: Sequence[nn.Module],
+) -> None:
+    """Give a block or layer that was just made all inside an equal one of a network that is no longer used.
+
+    ``layers`` are the entries of that network.
+    """
+    _make_room(blueprint, module, len(inside))
+    names = (*_CONTENTS, "numbers", "loops", "sites", "named") if isinstance(module, Scope) else _CONTENTS
+    vars(module).update({name: vars(source)[name] for name in names})
+    before, after = layers[source].path, blueprint.path(module)
+    for one in inside:
+        if isinstance(one, Scope):
+            vars(one)["blueprint"] = blueprint
+        if (entry := layers.get(one)) is not None:
+            moved = before != after
+            blueprint.layers[one] = entry._replace(path=after + entry.path.removeprefix(before)) if moved else entry
+
+
+def _make_room(blueprint: Blueprint, module: nn.Module, number: int) -> None:
+    """Forget what is inside a module, in whose place so many others come. Raises ArithmeticProblem at the limit."""
+    for inner in list(module.modules())[1:]:
+        blueprint.layers.pop(inner, None)
+    if len(blueprint.layers) + number > limit("layers"):
+        raise ArithmeticProblem(f"more than {limit('layers'):,} layers", at_most("layers"), "limit")
+    spend(COPY * number)
 
 
 def signature(x: Tensor) -> tuple[Any, ...]:

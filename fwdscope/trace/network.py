@@ -27,7 +27,7 @@ from fwdscope.torch_private import is_dynamo_loaded, without_dispatch, without_f
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.receptive.windows import Axis
 from fwdscope.trace.record import Recorder, Trace, hook, recording
-from fwdscope.trace.replay import Replays
+from fwdscope.trace.replay import EarlierRuns, Replays
 
 
 def trace(
@@ -69,13 +69,13 @@ class Pause(AbstractContextManager[None]):
 
 
 class BuildRecorder(Recorder):
-    """Records the run that builds a network. With ``only_figures`` less is read off it than a report shows."""
+    """Records the run that builds a network. With ``earlier`` runs less is read off it than a report shows."""
 
-    def __init__(self, loops: frozenset[Span], only_figures: bool = False) -> None:
+    def __init__(self, loops: frozenset[Span], earlier: EarlierRuns | None = None) -> None:
         super().__init__(repeats=True)
-        self.only_figures = only_figures
         # Where all operators are counted and none is followed, equal blocks run once.
-        self.replays = Replays(self) if only_figures else None
+        self.replays = Replays(self, earlier) if earlier is not None else None
+        self.only_figures = earlier is not None
         self.is_unlike, self.pause = False, Pause()
         self.loops, self.split = loops, set[Span]()
         self.blueprint: Blueprint | None = None
@@ -132,7 +132,7 @@ def build_and_trace(
     replaced: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     training: bool = False,
-    only_figures: bool = False,
+    earlier: EarlierRuns | None = None,
 ) -> tuple[Network, Trace] | None:
     """The network of a spec and its trace, by one run; None if it takes one to build it and one to trace it.
 
@@ -140,7 +140,7 @@ def build_and_trace(
     """
     if checked.allow_import:
         return None  # modules in code may make weights while they run
-    recorder = BuildRecorder(_loops_of_layers(checked.spec), only_figures)
+    recorder = BuildRecorder(_loops_of_layers(checked.spec), earlier)
     outputs: list[tuple[str, Tensor]] = []
 
     def record(network: Network) -> None:
@@ -154,9 +154,11 @@ def build_and_trace(
     if not before and is_dynamo_loaded():
         # References of some operators import dynamo when they first run. It keeps the stack of its import, and with it
         # tensors, which would count as alive.
-        return build_and_trace(checked, replaced, dtype, training, only_figures)
+        return build_and_trace(checked, replaced, dtype, training, earlier)
     if recorder.is_unlike or recorder.split != network.blueprint.loops:
         return None
+    if earlier is not None and recorder.replays is not None:
+        earlier.add(recorder.replays.known)
     recorder.replays = None  # which refers to the recorder: without, both are freed with the trace
     return network, _trace_of(network, recorder, tuple(outputs))
 

@@ -1,50 +1,153 @@
 """Equal calls of blocks, wherever they stand: for figures alone one runs, and others take its nodes with new weights.
 
 As for copies of a stack (:mod:`fwdscope.model.copies`), on meta a block does the same to all inputs of the same shapes.
+With other vars too, if it reads none that changed: then what an earlier network had inside is taken over as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
+import torch
 from torch import Tensor, nn
 
-from fwdscope.model.copies import adopt, is_own_result, is_repeatable, like, may_be_duplicated, signature
+from fwdscope.language.expression import Expression, Name, walk
+from fwdscope.language.tree import Block, Statement, expressions, statements
+from fwdscope.model.copies import adopt, hand_over, is_repeatable, like, may_be_duplicated, signature
 from fwdscope.model.templates import BlockTemplate, Template
-from fwdscope.torch_private import without_dispatch, without_functions
+from fwdscope.torch_private import storage_id, without_dispatch, without_functions
 from fwdscope.trace.receptive.fields import CalledFlows, ReplayedFlows
 from fwdscope.trace.record import Node, OwnWork, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from fwdscope.model.blueprint import Blueprint
+    from fwdscope.language.check import Checked
+    from fwdscope.model.blueprint import Blueprint, LayerEntry
 
 _PLAIN = (type(None), bool, int, float, str)
+# The layers of the networks whose calls are kept for later ones: some 50 MB.
+_MOST_LAYERS = 8_000
+
+
+class _Look(NamedTuple):
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class _Given(NamedTuple):
+    """A result that is the input at a place."""
+
+    place: int
+
+
+class _Made(NamedTuple):
+    """A result that is a new tensor."""
+
+    number: int
+
+
+class _Result(NamedTuple):
+    """What a call gave: inputs, new tensors and plain values, in tuples; and how the new tensors were."""
+
+    parts: Any
+    made: list[_Look]
+
+
+class _Run(NamedTuple):
+    """What a run has made: the entries of modules, how often each was called, and weights with their storages."""
+
+    layers: dict[nn.Module, LayerEntry]
+    calls: dict[nn.Module, int]
+    weights: dict[int, tuple[Tensor, tuple[int, ...]]]
 
 
 class _Call(NamedTuple):
-    """A call that ran: its module and node, its result, what was alive during its operators, and how far that rose."""
+    """A call that ran: what was alive during its operators, how far that rose, and its operators."""
 
+    run: _Run
     module: nn.Module
     node: Node
-    result: tuple[Any, ...]
+    result: _Result
     lives: list[tuple[Node, Node, str, int]]
     rise: int
     flows: CalledFlows
 
 
-class Replays:
-    """The calls of blocks in one run; those without a result of their own run each."""
+class EarlierRuns:
+    """The calls of earlier runs of one spec with other vars, whose networks are no longer used."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self) -> None:
+        self.calls: dict[Hashable, _Call] = {}
+        # By the name of a block, the vars that it and the blocks inside it read; by "" those that any reads.
+        self.reads: dict[str, list[str]] = {}
+
+    def add(self, run: Mapping[Hashable, _Call]) -> None:
+        """Keep the calls of a run that has ended, and forget the oldest."""
+        for key in run:
+            self.calls.pop(key, None)
+        self.calls |= run
+        layers = {id(call.run.layers): len(call.run.layers) for call in reversed(self.calls.values())}
+        total = 0
+        kept = [one for one, number in layers.items() if (total := total + number) <= max(_MOST_LAYERS, number)]
+        self.calls = {key: call for key, call in self.calls.items() if id(call.run.layers) in kept}
+
+    def read(self, checked: Checked, template: Template) -> tuple[Any, ...] | None:
+        """The values of the vars that decide what a template does; None if one is not known."""
+        if not self.reads:
+            self.reads = _reads(checked)
+        is_plain = isinstance(template, BlockTemplate) and all(isinstance(one, _PLAIN) for _, one in template.settings)
+        names, values = self.reads[template.name if is_plain else ""], checked.variables
+        return tuple([values[name] for name in names]) if all(name in values for name in names) else None
+
+
+def _reads(checked: Checked) -> dict[str, list[str]]:
+    spec = checked.spec
+    variables = {one.name for one in spec.variables}
+    always = {node.id for default in spec.defaults for node in walk(default) if isinstance(node, Name)}
+    own = {block.name: always | {node.id for node in _nodes(block) if isinstance(node, Name)} for block in spec.blocks}
+    found: dict[str, list[str]] = {}
+    for block in spec.blocks:
+        names, waiting = set[str](), [block.name]
+        while waiting:
+            if (name := waiting.pop()) not in names:
+                names.add(name)
+                waiting += own.get(name, ())
+        found[block.name] = sorted(names & variables)
+    found[""] = sorted({*always & variables, *chain.from_iterable(found.values())})
+    return found
+
+
+def _nodes(block: Block) -> Iterable[Expression]:
+    """All that is written in the lines and the head of a block."""
+    found = [one.default for one in (*block.settings, *block.inputs) if one.default is not None]
+    for line in statements(block.body):
+        found += expressions(line)
+        if isinstance(line, Statement) and line.promise is not None:
+            found.append(line.promise.shape)
+    return chain.from_iterable(map(walk, found))
+
+
+class Replays:
+    """The calls of blocks in one run, and those of ``earlier`` runs."""
+
+    def __init__(self, recorder: Recorder, earlier: EarlierRuns | None = None) -> None:
+        self.recorder, self.earlier = recorder, earlier
         self.known: dict[Hashable, _Call] = {}
         # Whether a module that ran may be duplicated, of those with an equal one.
         self.duplicable: dict[nn.Module, bool] = {}
+        # The modules that were taken over.
+        self.taken = set[nn.Module]()
 
     def run(
         self,
@@ -55,51 +158,99 @@ class Replays:
         call: Callable[[], Any],
     ) -> Any:
         """What a block or layer that was just made gives: from its own run, or as an equal one gave it."""
-        key, recorder = _key(module, template, *given), self.recorder
-        tensors = [one for one in (*given[0], *given[1].values()) if isinstance(one, Tensor)]
-        inputs = tuple(map(ref, tensors))
-        node = recorder.stack[-1]
+        recorder, inputs = self.recorder, (*given[0], *given[1].values())
+        read = self.earlier.read(blueprint.checked, template) if self.earlier is not None else None
+        key, node = _key(module, template, inputs, (*given[1], read)), recorder.stack[-1]
         if key is None or not isinstance(node, Node) or node.module is not module:
             return call()
+        run = _Run(blueprint.layers, recorder.calls, recorder.weights)
         if (known := self.known.get(key)) is not None:
             original = known.module
             if original not in self.duplicable:
                 self.duplicable[original] = all(map(may_be_duplicated, original.modules()))
             return self._repeat(known, blueprint, module, node, inputs) if self.duplicable[original] else call()
-        first, carried = len(recorder.lives), len(recorder.carried)
+        first, carried, memory = len(recorder.lives), len(recorder.carried), recorder.memory
+        known = self.earlier.calls.get(key) if self.earlier is not None and read is not None else None
+        if known is not None and self.taken.isdisjoint(inside := list(known.module.modules())[1:]):
+            value = self._take(known, blueprint, module, node, inside, inputs)
+            self.known[key] = known._replace(run=run, module=module, node=node, lives=recorder.lives[first:])
+            return value
+        before = _left_behind(blueprint)
         value = call()
-        memory = recorder.memory
-        if isinstance(value, Tensor) and is_own_result(value, tensors):
-            leaves = memory.live - node.live == value.untyped_storage().nbytes()
-            if leaves:
-                rise = max(memory.peak, node.live) - node.live
-                flows = recorder.flows[node.first_flow :]
-                called = CalledFlows(flows, inputs, (ref(value),), recorder.carried[carried:])
-                self.known[key] = _Call(module, node, _look(value), recorder.lives[first:], rise, called)
+        result, leaves = _read(value, inputs), memory.live - node.live
+        # A call that leaves more behind than its result is not repeated.
+        if before == _left_behind(blueprint) and result and leaves == sum([one.nbytes for one in result[0].made]):
+            rise, refs = max(memory.peak, node.live) - node.live, tuple(map(ref, result[1]))
+            flows = CalledFlows(recorder.flows[node.first_flow :], _refs(inputs), refs, recorder.carried[carried:])
+            self.known[key] = _Call(run, module, node, result[0], recorder.lives[first:], rise, flows)
         return value
 
-    def _repeat(
-        self, known: _Call, blueprint: Blueprint, module: nn.Module, node: Node, inputs: tuple[object, ...]
-    ) -> Tensor:
-        recorder, memory = self.recorder, self.recorder.memory
+    def _take(
+        self,
+        known: _Call,
+        blueprint: Blueprint,
+        module: nn.Module,
+        node: Node,
+        inside: Sequence[nn.Module],
+        inputs: Sequence[Any],
+    ) -> Any:
+        recorder, run = self.recorder, known.run
+        hand_over(blueprint, run.layers, module, known.module, inside)
+        self.taken.update(inside)
+        for one in (module, *inside):
+            for tensor in (*one._parameters.values(), *one._buffers.values()):
+                if tensor is not None:
+                    recorder.weights[id(tensor)] = weight = run.weights[id(tensor)]
+                    recorder.memory.excluded.update(weight[1])
+        recorder.calls.update([(one, run.calls[one]) for one in inside if one in run.calls])
+        return self._follow(known, node, {known.module: module}, inputs)
+
+    def _repeat(self, known: _Call, blueprint: Blueprint, module: nn.Module, node: Node, inputs: Sequence[Any]) -> Any:
+        recorder = self.recorder
         modules = adopt(blueprint, module, known.module)
         with without_functions():
             recorder.add_weights(chain(module.parameters(), module.buffers()))
             for old, new in modules.items():
                 if old in recorder.calls and new is not module:
                     recorder.calls[new] = recorder.calls[old]
-        clones = _Clones(known.node, node, modules)
-        node.children = [clones.of(child) for child in known.node.children]
-        node.ops, node.rounds = known.node.ops, known.node.rounds
-        more = memory.live - known.node.live
-        recorder.lives += [(clones.of(one), clones.of(two), name, live + more) for one, two, name, live in known.lives]
+        return self._follow(known, node, modules, inputs)
+
+    def _follow(self, known: _Call, node: Node, modules: Mapping[nn.Module, nn.Module], inputs: Sequence[Any]) -> Any:
+        """Go on as if the call had run, with other modules."""
+        recorder, memory, source = self.recorder, self.recorder.memory, known.node
+        more = memory.live - source.live
+        clones = _Clones(source, node, modules)
+        node.children = clones.of_all(source.children)
+        node.ops, node.rounds = source.ops, source.rounds
+        of = clones.of
+        recorder.lives += [(of(one), of(two), name, live + more) for one, two, name, live in known.lives]
         memory.peak = max(memory.peak, memory.live + known.rise)
         with without_dispatch(), without_functions():
-            result = like(*known.result)
-        memory.add(result)
-        recorder.tensors[id(result)] = recorder.mark(result), node
-        recorder.flows.append(ReplayedFlows(known.flows, inputs, (ref(result),)))
-        return result
+            made = [like(*one) for one in known.result.made]
+            for tensor in made:
+                memory.add(tensor)
+                recorder.tensors[id(tensor)] = recorder.mark(tensor), node
+        recorder.flows.append(ReplayedFlows(known.flows, _refs(inputs), tuple(map(ref, made))))
+        return _give(known.result.parts, inputs, made)
+
+
+def _left_behind(blueprint: Blueprint) -> list[int]:
+    """What a call may leave beside its result."""
+    return list(map(len, (blueprint.problems or (), blueprint.broken_promises, blueprint.derived, blueprint.notes)))
+
+
+def _refs(values: Iterable[Any]) -> tuple[object, ...]:
+    return tuple([ref(one) for one in values if isinstance(one, Tensor)])
+
+
+def _give(parts: Any, inputs: Sequence[Any], made: Sequence[Tensor]) -> Any:
+    """A result with other inputs and new tensors."""
+    match parts:
+        case _Given(place):
+            return inputs[place]
+        case _Made(number):
+            return made[number]
+    return tuple([_give(part, inputs, made) for part in parts]) if type(parts) is tuple else parts
 
 
 class _Clones:
@@ -107,6 +258,8 @@ class _Clones:
 
     def __init__(self, source: Node, node: Node, modules: Mapping[nn.Module, nn.Module]) -> None:
         self.before, self.after, self.modules = source.path, node.path, modules
+        # All inside is as it was, in the same place.
+        self.are_same = len(modules) == 1 and source.path == node.path
         self.made: dict[Node, Node] = {source: node}
         self.tensors: dict[int, Tensor] = {}
         for old, new in modules.items():
@@ -115,10 +268,16 @@ class _Clones:
                     if tensor is not None and (twin := theirs[name]) is not None:
                         self.tensors[id(tensor)] = twin
 
+    def of_all(self, nodes: list[Node]) -> list[Node]:
+        """The clones of nodes."""
+        return nodes if self.are_same else [self.of(node) for node in nodes]
+
     def of(self, node: Node) -> Node:
         """The clone of a node, made once."""
         if (made := self.made.get(node)) is not None:
             return made
+        if self.are_same:
+            return node
         made = self.made[node] = object.__new__(type(node))
         vars(made).update(vars(node))
         made.path = f"{self.after}{node.path.removeprefix(self.before)}".removeprefix(".")
@@ -130,28 +289,27 @@ class _Clones:
             made.copies = [self.modules.get(one, one) for one in node.copies]
         if isinstance(node, OwnWork) and isinstance(made, OwnWork):
             made.weights = [(name, self.tensors.get(id(one), one)) for name, one in node.weights]
-        made.children = [self.of(child) for child in node.children]
+        made.children = self.of_all(node.children)
         if node.rounds is not None:
-            made.rounds = [[self.of(child) for child in turn] for turn in node.rounds]
+            made.rounds = list(map(self.of_all, node.rounds))
         return made
 
 
-def _key(
-    module: nn.Module, template: Template, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
-) -> Hashable | None:
+def _key(module: nn.Module, template: Template, inputs: Iterable[Any], more: tuple[Any, ...]) -> Hashable | None:
     """All that decides what a block or layer does; None if that is not known."""
     if not is_repeatable(template):
         return None
     found: list[Any] = [type(module), template]
     if isinstance(template, BlockTemplate):  # a block of the file is one object
         found = [id(template.block), template.settings]
-    found.append(tuple(keywords))
+    found += more
     first: dict[int, int] = {}
-    for place, value in enumerate((*inputs, *keywords.values())):
+    for place, value in enumerate(inputs):
         if isinstance(value, Tensor):
-            if not value.is_meta:
+            look = signature(value)
+            if not look[-1]:  # on a device
                 return None
-            found += signature(value), first.setdefault(id(value), place)
+            found += look, first.setdefault(id(value), place)
         elif isinstance(value, _PLAIN):
             found += type(value), value
         else:
@@ -164,6 +322,44 @@ def _key(
     return key
 
 
-def _look(x: Tensor) -> tuple[Any, ...]:
+class _Reader:
+    """Reads how a result is made of inputs and new tensors, each filling a storage of its own."""
+
+    def __init__(self, inputs: Sequence[Any]) -> None:
+        given = {place: one for place, one in enumerate(inputs) if isinstance(one, Tensor)}
+        self.places = {id(one): place for place, one in given.items()}
+        self.numbers: dict[int, int] = {}
+        self.made: list[Tensor] = []
+        self.storages = {storage_id(one.untyped_storage()) for one in given.values()}
+
+    def read(self, one: Any) -> Any:
+        """A part of the result. Raises ValueError if it is something else."""
+        if type(one) is tuple:
+            return tuple(map(self.read, one))
+        if not isinstance(one, Tensor):
+            if isinstance(one, _PLAIN):
+                return one
+            raise ValueError
+        if (place := self.places.get(id(one))) is not None:
+            return _Given(place)
+        if (number := self.numbers.get(id(one))) is None:
+            key = storage_id(storage := one.untyped_storage())
+            if key in self.storages or storage.nbytes() != one.numel() * one.element_size():
+                raise ValueError
+            self.storages.add(key)
+            number = self.numbers[id(one)] = len(self.made)
+            self.made.append(one)
+        return _Made(number)
+
+
+def _read(value: Any, inputs: Sequence[Any]) -> tuple[_Result, list[Tensor]] | None:
+    """How a call's result is made, and the new tensors; None if it cannot be made again."""
     with without_functions():
-        return x.shape, x.stride(), x.dtype, x.device
+        reader = _Reader(inputs)
+        try:
+            parts = reader.read(value)
+        except ValueError:
+            return None
+        return _Result(
+            parts, [_Look(one.shape, one.stride(), one.dtype, one.device) for one in reader.made]
+        ), reader.made

@@ -19,6 +19,7 @@ from fwdscope.targets import Target
 from fwdscope.trace.network import build_and_trace, trace
 from fwdscope.trace.past import Past, smallest_cut
 from fwdscope.trace.record import Recorder
+from fwdscope.trace.replay import EarlierRuns
 
 
 @functools.cache
@@ -361,7 +362,7 @@ def kept_in_one_run_and_in_full(target: Target) -> tuple[list[str], list[str]]:
     def tensors(past: Past) -> list[str]:
         return sorted(str(one) for several in past.cached.values() for one in several)
 
-    built = build_and_trace(target.load_spec()[0], only_figures=True)
+    built = build_and_trace(target.load_spec()[0], earlier=EarlierRuns())
     assert built is not None
     network, brief = built
     assert brief.find_past is not None

@@ -27,6 +27,7 @@ from fwdscope.commands.scale.probe import (
     sums_of,
 )
 from fwdscope.errors import InputError
+from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language import expression as ex
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.tree import expressions, statements
@@ -479,6 +480,7 @@ def chosen_vars(target: Target, names: Sequence[str]) -> dict[str, int]:
     return dict([one for one in known.items() if one[0] in given][:_MOST_VARS])
 
 
+@without_garbage_collection()
 def grow(
     target: Target,
     names: Sequence[str] = (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -99,6 +100,7 @@ class Probe:
         times: bool = False,
     ) -> None:
         from fwdscope.run.model_spec import subject_of
+        from fwdscope.trace.replay import EarlierRuns
 
         # The vars that others give, and whether what decides the time is wanted too.
         self.keep, self.times = keep, times
@@ -132,6 +134,7 @@ class Probe:
         is_brief = training is False and not target.past
         self.is_of_lines = is_brief and not target.is_module and self.checked.spec.model is None
         self.target = target
+        self.earlier = EarlierRuns()
         self.known: dict[tuple[tuple[str, int], ...], dict[Key, int] | None] = {}
         # Networks of one structure, as most are, share their keys.
         self.row_keys, self.live_keys = lru_cache(_STRUCTURES)(_row_keys), lru_cache(_STRUCTURES)(_live_keys)
@@ -179,7 +182,10 @@ class Probe:
                 subject = self.make(given)
                 trace, inputs = subject.trace, subject.named_inputs(subject.call).values()
                 modules = sum(1 for _ in (trace.module or subject.call.module).modules())
-                return self.figures(trace, subject.totals(trace), modules, inputs)
+                found = self.figures(trace, subject.totals(trace), modules, inputs)
+            del subject, trace
+            gc.collect(0)  # modules refer to one another
+            return found
         except (SpecError, ShapeError, InputError):
             return None
 
@@ -193,14 +199,14 @@ class Probe:
 
         inputs = {name: feed.make_meta_tensor() for name, feed in self.feeds.items()}
         dtype = getattr(torch, self.target.dtype)
-        found = build_and_trace(checked, inputs, dtype, only_figures=not self.times)
+        found = build_and_trace(checked, inputs, dtype, earlier=None if self.times else self.earlier)
         if found is None:
             return None
         network, trace = found
         given, modules = list(network.example.values()), named_modules(network)
         figures = self.figures(trace, totals_of(trace, network, given, modules), len(modules), given)
-        # It refers to modules that refer to it: without, all are freed at once, and no garbage has to be looked for.
-        network.blueprint.layers.clear()
+        # Modules refer to the entries, and these to modules: without, all are freed at once, and not by the collector.
+        network.blueprint.layers = {}
         return figures
 
     def figures(self, trace: Trace, totals: Totals, modules: int, inputs: Collection[Tensor]) -> dict[Key, int]:
