@@ -196,11 +196,11 @@ def _record(
 
 
 def _trace_of(network: Network, recorder: Recorder, outputs: tuple[tuple[str, Tensor], ...]) -> Trace:
-    unused = recorder.unread(named_tensors(network, "parameters"))
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = recorder.root, recorder.memory.peak, recorder.fields()
     source = network.spec.source
     is_brief = isinstance(recorder, BuildRecorder) and recorder.only_figures
+    unused = () if is_brief else recorder.unread(named_tensors(network, "parameters"))
     fused = None if is_brief else recorder.fused([tensor for _, tensor in outputs])
     return Trace(
         root, outputs, source, peak, makers, unused, fields, past=recorder.past, step=recorder.step,

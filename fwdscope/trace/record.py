@@ -78,6 +78,8 @@ class Node:
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
+    # What the rows inside it are made of, where figures alone are wanted (rows.py).
+    rows_inside: Any = field(init=False, default=None)
     # What it keeps between steps of generation.
     cached: tuple[CachedTensor, ...] = field(init=False, default=())
     # What its module computes itself right now, since a module inside it was called last.

@@ -32,6 +32,9 @@ class _Step:
     """
 
     children: list[_Step] = _NONE
+    # Whether equal copies among these are one step already, and the equal copies of itself.
+    is_folded = False
+    copies: list[_Step] = _NONE
     calls = 1
     varies = False
     # Its parameters and buffers that no earlier step has.
@@ -130,7 +133,7 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
 
 def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ...]:
     """The rows of a trace, each with the nodes that it stands for: its copies and calls."""
-    flat = _flat_steps(trace)
+    flat = _flat_steps(_steps_with_nodes(trace))
     index: dict[Node, int] = {}
     for i, (step, _) in enumerate(flat):
         for node in step.nodes:
@@ -174,7 +177,7 @@ def figures(trace: Trace) -> list[RowFigures]:
     """The figures of the rows of a trace, without all that is for reading: a third of the time."""
     found = []
     keeps, is_step, make = trace.past is not None, trace.step is not None, tuple.__new__
-    for step, depth in _flat_steps(trace):
+    for step, depth in _flat_steps(_top_steps(trace, _Seen(remembers=True))):
         node, figures = step.node, step._figures or step.figures
         kept, backward = step.kept if keeps else 0, (0, 0)
         if is_step:
@@ -218,14 +221,14 @@ def row_operators(trace: Trace) -> list[RowOperators]:
             add(step.children, many)
             found[place] = found[place]._replace(inside=len(found) - place - 1)
 
-    add(_top_steps(trace), 1)
+    add(_steps_with_nodes(trace), 1)
     return found
 
 
-def _flat_steps(trace: Trace) -> list[tuple[_Step, int]]:
+def _flat_steps(top: Sequence[_Step]) -> list[tuple[_Step, int]]:
     """The steps of all rows with their depths, a parent before what it contains."""
     found = []
-    waiting = [(step, 1) for step in reversed(_top_steps(trace))]
+    waiting = [(step, 1) for step in reversed(top)]
     while waiting:
         one = waiting.pop()
         found.append(one)
@@ -236,11 +239,16 @@ def _flat_steps(trace: Trace) -> list[tuple[_Step, int]]:
 
 
 class _Seen(dict[int, tuple[str, str]]):
-    """The tensors that earlier steps have by id, with their paths and names."""
+    """The tensors that earlier steps have by id, with their paths and names.
 
-    def __init__(self) -> None:
-        # Modules of which they have all.
+    With ``remembers`` the steps inside a node are kept with it, for figures of other networks that take over the node.
+    """
+
+    def __init__(self, remembers: bool = False) -> None:
+        self.remembers = remembers
+        # Modules of which they have all, and whether weights of modules elsewhere were read.
         self.modules: set[nn.Module] = set()
+        self.reads_others = False
 
     def covers(self, module: nn.Module) -> bool:
         """Whether earlier steps have all tensors of a module, as the steps inside it nearly always do."""
@@ -256,8 +264,22 @@ class _Seen(dict[int, tuple[str, str]]):
         return True
 
 
-def _top_steps(trace: Trace) -> list[_Step]:
-    seen = _Seen()
+class _Inside(NamedTuple):
+    """The steps inside a node, and the tensors that they are the first to have."""
+
+    nodes: list[Node]
+    steps: list[_Step]
+    seen: _Seen
+
+
+def _steps_with_nodes(trace: Trace) -> list[_Step]:
+    steps = _top_steps(trace, _Seen())
+    for step in steps:
+        _take_nodes_of_copies(step)
+    return steps
+
+
+def _top_steps(trace: Trace, seen: _Seen) -> list[_Step]:
     steps = _fold(_join_calls(_steps(trace.root.children, seen)))
     if (whole := trace.root.module) is not None:
         for name, tensor in (*whole._parameters.items(), *whole._buffers.items()):
@@ -278,6 +300,7 @@ def _steps(nodes: Sequence[Node], seen: _Seen, path: str = "") -> list[_Step]:
             step.reads = tuple([".".join(filter(None, seen[id(t)])) for _, t in node.weights if id(t) in seen])
         # The parameters and buffers that no step has yet, as a spec's Parameters have them.
         for name, tensor in node.weights:
+            seen.reads_others |= not name
             if name and id(tensor) not in seen:
                 steps.append(_tensor_step(f"{path}.{name}".removeprefix("."), name, tensor, seen))
         if any(step.figures) or step.uncounted() or any(step.backward_figures) or step.uncounted(backward=True):
@@ -298,7 +321,7 @@ def _step(node: Node, seen: _Seen) -> _Step:
     if node.rounds is not None:
         step.calls, step.children = len(node.rounds), _merge_turns([_steps(turn, seen) for turn in node.rounds])
     elif node.children:
-        step.children = _join_calls(_steps(node.children, seen, node.path))
+        step.children, step.is_folded = _steps_inside(node, seen)
     for i, copy in enumerate(node.copies or (), 1):
         above, _, number = node.path.rpartition(".")
         path = f"{above}.{int(number) + i}".removeprefix(".")
@@ -325,6 +348,31 @@ def _step(node: Node, seen: _Seen) -> _Step:
     if module is not None and node.tensor is None:
         seen.modules.add(module)
     return step
+
+
+def _steps_inside(node: Node, seen: _Seen) -> tuple[list[_Step], bool]:
+    """The steps inside a node that is no loop, and whether copies among them are folded: those that are remembered."""
+    if not seen.remembers or node.module is None or node.call > 1 or node.type == ROUND:
+        return _join_calls(_steps(node.children, seen, node.path)), False
+    known = node.rows_inside
+    if known is None or known.nodes is not node.children:
+        own = _Seen(remembers=True)
+        steps = _fold(_join_calls(_steps(node.children, own, node.path)))
+        known = node.rows_inside = _Inside(node.children, steps, own)
+    if known.seen.reads_others or not seen.keys().isdisjoint(known.seen):  # what is outside decides too
+        seen.remembers = False
+        steps = _join_calls(_steps(node.children, seen, node.path))
+        seen.remembers = True
+        return steps, False
+    seen.update(known.seen)
+    seen.modules |= known.seen.modules
+    return known.steps, True
+
+
+def _unfold(step: _Step) -> None:
+    """Give a step whose copies inside are folded steps of its own instead, to be joined with others."""
+    if step.is_folded:
+        step.children, step.is_folded = _join_calls(_steps(step.node.children, _Seen(), step.node.path)), False
 
 
 def _take_unseen(tensors: _Named, path: str, seen: _Seen) -> _Named:
@@ -383,6 +431,8 @@ def _merge_rounds(rounds: list[list[_Step]]) -> list[_Step]:
 
 def _join(kept: _Step, later: _Step) -> None:
     """Let a step stand for a later call too. Shapes are those of the last call."""
+    _unfold(kept)
+    _unfold(later)
     kept._figures = kept._backward_figures = None
     kept.varies |= later.varies or not _look_alike(kept.node.outputs, later.node.outputs)
     kept.calls += later.calls
@@ -419,7 +469,7 @@ def _fold(steps: list[_Step]) -> list[_Step]:
             else:
                 _add_copies(same, step)
             continue
-        if step.children:
+        if step.children and not step.is_folded:
             step.children = _fold(step.children)
         if kept is not None and _are_copies(kept, step):
             between = _fold_work(folded, place, between)
@@ -429,7 +479,7 @@ def _fold(steps: list[_Step]) -> list[_Step]:
         kept, place, between = step, len(folded) - 1, []
     for step in folded:
         if step.repeat > 1 and not isinstance(step.node, OwnWork):
-            last = step.nodes[-1]
+            last = (step.copies or [step])[-1].nodes[-1]
             number = last.label.rpartition(".")[2]
             step.kind, step.label = (
                 "copies",
@@ -444,9 +494,9 @@ def _fold_work(folded: list[_Step], place: int, between: list[_Step]) -> list[_S
     Where equal work stands right before the first copy, both are one step.
     """
     work = [one for one in folded[place + 1 :] if one not in between]
-    if between or not work or not place or len(folded[place - 1].nodes) > 1:
-        return [*between, *work]
     before = folded[place - 1]
+    if between or not work or not place or before.copies or len(before.nodes) > 1:
+        return [*between, *work]
     if not isinstance(before.node, OwnWork) or not _are_equal(before, work[-1]):
         return work
     _add_copies(before, folded.pop())
@@ -455,7 +505,7 @@ def _fold_work(folded: list[_Step], place: int, between: list[_Step]) -> list[_S
 
 def _add_copies(kept: _Step, step: _Step) -> None:
     kept.repeat += step.repeat
-    _absorb(kept, step)
+    kept.copies = [*kept.copies, step]
 
 
 def _are_copies(one: _Step, other: _Step) -> bool:
@@ -541,10 +591,19 @@ def _hold_alike(one: _Named, other: _Named) -> bool:
     return True
 
 
-def _absorb(kept: _Step, other: _Step) -> None:
+def _take_nodes_of_copies(step: _Step) -> None:
+    """Let a step and those inside stand for the nodes of their copies too."""
+    for child in step.children:
+        _take_nodes_of_copies(child)
+    for copy in step.copies:
+        _take_nodes_of_copies(copy)
+        _take_nodes(step, copy)
+
+
+def _take_nodes(kept: _Step, other: _Step) -> None:
     kept.nodes = [*kept.nodes, *other.nodes]
     for mine, theirs in zip(kept.children, other.children, strict=True):
-        _absorb(mine, theirs)
+        _take_nodes(mine, theirs)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

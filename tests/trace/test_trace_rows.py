@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import pytest
 import torch
@@ -14,7 +15,10 @@ from fwdscope.inspection import inspect_module, inspect_spec
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.source import Source
+from fwdscope.model.build import build
 from fwdscope.report import Report, parents
+from fwdscope.trace.network import trace
+from fwdscope.trace.rows import figures, rows
 
 
 class Calls(nn.Module):
@@ -119,3 +123,25 @@ layers:
     do:
       - att
 """
+
+
+SHARED = """
+inputs: {x: "randn(2, 8)"}
+blocks:
+  Pair(layer): [layer, Linear(8)]
+layers:
+  - fc = Linear(8)
+  - 2 * Pair(fc)
+  - for: i in range(2)
+    do:
+      - Pair(fc)
+"""
+
+
+@pytest.mark.parametrize("text", [HEADS, ROUNDS, SHARED])
+def test_figures_alone_are_those_of_the_rows_also_where_they_were_kept_with_nodes(text: str) -> None:
+    found = trace(build(check(parse(Source("x.yaml", text)))))
+    first, kept = figures(found), figures(found)
+    assert first == kept
+    of_row = attrgetter("path", "type", "kind", "depth", "call", "repeat", "params", *FIGURES, "kernels")
+    assert list(map(of_row, first)) == list(map(of_row, rows(found)))
