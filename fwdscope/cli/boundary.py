@@ -40,6 +40,8 @@ ENDINGS = {
     ".html": "html",
     ".xml": "junit",
     ".sarif": "sarif",
+    ".tex": "latex",
+    ".py": "python",
 }
 
 FELL_SHORT, WRONG_INPUT, DEFECT = 1, 2, 3
@@ -140,9 +142,9 @@ def check_writable(output: Path | None, read: Iterable[Path | None] = ()) -> Non
         raise InputError(f"{output} cannot be written: permission denied")
 
 
-def choose_format(given: str | None, output: Path | None, forms: Collection[str]) -> str:
+def choose_format(given: str | None, output: Path | None, forms: Collection[str], others: Collection[str] = ()) -> str:
     """The format of a result: ``given``, or that of the file's ending, or the first of ``forms``, which a name without
-    an ending or with .txt has.
+    an ending or with .txt has. The command writes to names with ``others`` as endings too.
 
     Raises InputError for a format that is not among ``forms``, or an ending that is of none of them.
     """
@@ -157,7 +159,9 @@ def choose_format(given: str | None, output: Path | None, forms: Collection[str]
     if given is None:
         writes = f"writes no {ENDINGS.get(ending, ending[1:])}; it writes {', '.join(forms)}"
         other = ", and --format under any" if len(forms) > 1 else ""
-        raise InputError(f"-o {output}: this command {writes}, to names that end in {', '.join(endings)}{other}")
+        raise InputError(
+            f"-o {output}: this command {writes}, to names that end in {', '.join([*endings, *others])}{other}"
+        )
     meant = nearest(form, forms)
     help = f"did you mean {meant}?" if meant else f"there are: {', '.join(forms)}"
     raise InputError(f"unknown format {form}; {help}")

@@ -35,13 +35,13 @@ from fwdscope.targets import Target
 from fwdscope.units import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fwdscope.commands.scale import Fitted, Speed
     from fwdscope.settings import TrainingSettings
 
 _VARY = "A var and the values to try: d=256:8192:64, depth=4:96, heads=8,16,32. Repeatable."
-_BUDGET = 'A budget for {}: "1.3G ± 2%", "<= 80 GB", "1.3G" for what rounds to it.'
+_BUDGET = 'A budget for {}: "1.3G ± 2%", "<= 80 GB", "1.3G" for what rounds to it. Twice for a range.'
 _TRAIN_MEMORY = 'A budget for the memory of a training step: "<= 80 GB"; --optimizer and others say which step.'
 _RATE = 'A budget for tokens a second on --on H100: ">= 50"; with --past of each sequence. By the eager estimate.'
 _ON = "The device of --tokens-per-second: H100."
@@ -53,8 +53,6 @@ _COMPUTE = "The compute-optimal size for a training with so many FLOPs: 1e21. In
 _FORMAT = "text or json. Default: text."
 _OUTPUT = "Write the first answer: .yaml the spec with these vars; .json all of them."
 
-Budget = Annotated[str | None, typer.Option(metavar="FIGURE")]
-
 
 def _budget(name: str) -> object:
     return typer.Option(metavar="FIGURE", help=_BUDGET.format(name))
@@ -63,14 +61,14 @@ def _budget(name: str) -> object:
 def fit(
     target: NetworkText,
     vary: Annotated[list[str] | None, typer.Option("--vary", metavar="VAR=VALUES", help=_VARY)] = None,
-    params: Annotated[str | None, _budget("parameters")] = None,
-    active_params: Annotated[str | None, _budget("the parameters that a position uses")] = None,
-    macs: Annotated[str | None, _budget("MACs")] = None,
-    flops: Annotated[str | None, _budget("FLOPs")] = None,
-    memory: Annotated[str | None, _budget("the peak memory")] = None,
-    train_memory: Annotated[str | None, typer.Option(metavar="FIGURE", help=_TRAIN_MEMORY)] = None,
-    kv_cache: Annotated[str | None, _budget("the KV cache, with --past of all positions, else of one")] = None,
-    tokens_per_second: Annotated[str | None, typer.Option(metavar="FIGURE", help=_RATE)] = None,
+    params: Annotated[list[str] | None, _budget("parameters")] = None,
+    active_params: Annotated[list[str] | None, _budget("the parameters that a position uses")] = None,
+    macs: Annotated[list[str] | None, _budget("MACs")] = None,
+    flops: Annotated[list[str] | None, _budget("FLOPs")] = None,
+    memory: Annotated[list[str] | None, _budget("the peak memory")] = None,
+    train_memory: Annotated[list[str] | None, typer.Option(metavar="FIGURE", help=_TRAIN_MEMORY)] = None,
+    kv_cache: Annotated[list[str] | None, _budget("the KV cache, with --past of all positions, else of one")] = None,
+    tokens_per_second: Annotated[list[str] | None, typer.Option(metavar="FIGURE", help=_RATE)] = None,
     on: Annotated[str | None, typer.Option("--on", metavar="DEVICE", help=_ON)] = None,
     fused: Annotated[bool, typer.Option("--fused", help=_FUSED)] = False,
     chinchilla: Annotated[str | None, typer.Option(metavar="TOKENS", help=_CHINCHILLA)] = None,
@@ -105,7 +103,7 @@ def fit(
         from fwdscope.render.fit import as_json, draw
 
         is_spec = output is not None and output.suffix in (".yaml", ".yml")
-        form = "text" if is_spec else choose_format(format_, output, ("text", "json"))
+        form = "text" if is_spec else choose_format(format_, output, ("text", "json"), (".yaml",))
         fitted = target_of(target, set_, input_, dtype, allow_import, arg, past)
         check_writable(output, files_of(fitted))
         fitted.refuse_report(", which has no vars: give the spec")
@@ -114,13 +112,11 @@ def fit(
         step = _step(train_memory, given, past)
         figures = params, active_params, macs, flops, memory, train_memory, kv_cache, tokens_per_second
         budgets = {
-            name: _parse_budget(f"--{BUDGETS[name]}", text)
-            for name, text in zip(BUDGETS, figures, strict=True)
-            if text is not None
+            name: _budget_of(f"--{BUDGETS[name]}", texts) for name, texts in zip(BUDGETS, figures, strict=True) if texts
         }
         speed, notes = _speed(tokens_per_second, on, fused, fitted.dtype), []
         if chinchilla is not None or compute is not None:
-            if params is not None or (chinchilla is not None and compute is not None):
+            if params or (chinchilla is not None and compute is not None):
                 raise InputError("--chinchilla, --compute and --params each give the parameters: leave two of them out")
             budgets["params"], note = _by_law(chinchilla, compute)
             notes.append(note)
@@ -151,12 +147,12 @@ def fit(
     boundary(command, limit)
 
 
-def _step(train_memory: str | None, given: Mapping[str, object], past: int | None) -> TrainingSettings | None:
+def _step(train_memory: list[str] | None, given: Mapping[str, object], past: int | None) -> TrainingSettings | None:
     """The training step that a budget is for. Raises InputError for settings of one without a budget."""
     option = next((name.replace("_", "-") for name, value in given.items() if value), None)
-    if train_memory is None and option is not None:
+    if not train_memory and option is not None:
         raise InputError(f'--{option} is of a training step: add a budget for it, --train-memory "<= 80 GB"')
-    return training_of(train_memory is not None, given, {"past": past})
+    return training_of(bool(train_memory), given, {"past": past})
 
 
 def _by_law(chinchilla: str | None, compute: float | None) -> tuple[Figure, str]:
@@ -173,12 +169,12 @@ def _by_law(chinchilla: str | None, compute: float | None) -> tuple[Figure, str]
     return law(middle, compute)
 
 
-def _speed(rate: str | None, on: str | None, fused: bool, dtype: str) -> Speed | None:
+def _speed(rate: list[str] | None, on: str | None, fused: bool, dtype: str) -> Speed | None:
     """The device that tokens a second are of. Raises InputError."""
     from fwdscope.commands.scale import Speed
     from fwdscope.device.table import UnknownAcceleratorError, accelerator
 
-    if rate is None:
+    if not rate:
         if option := "--on" if on is not None else "--fused" if fused else "":
             raise InputError(f'{option} is for a budget of tokens a second: add --tokens-per-second ">= 50"')
         return None
@@ -188,6 +184,16 @@ def _speed(rate: str | None, on: str | None, fused: bool, dtype: str) -> Speed |
         return Speed(accelerator(on).peaks(dtype), fused)
     except UnknownAcceleratorError as error:
         raise InputError(f"--on {on}: {error}") from None
+
+
+def _budget_of(option: str, texts: Sequence[str]) -> Figure:
+    """The budget that holds where all of them do. Raises InputError where none can."""
+    found = [_parse_budget(option, text) for text in texts]
+    lows, highs = [one.low for one in found if one.low is not None], [one.high for one in found if one.high is not None]
+    low, high, text = max(lows, default=None), min(highs, default=None), " and ".join(one.text for one in found)
+    if low is not None and high is not None and low > high:
+        raise InputError(f"{option}: no number is {text}")
+    return found[0]._replace(text=text, low=low, high=high, strict=any(one.strict for one in found))
 
 
 def _parse_budget(option: str, text: str) -> Figure:

@@ -35,7 +35,7 @@ from fwdscope.cli.options import (
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 
-_IN = "The vars of the formulas: B,T,d,depth. Default: the first of the spec's whole numbers."
+_IN = "The vars of the formulas: B,T,d,depth. Repeatable. Default: the first of the spec's whole numbers."
 _AT = "Values of vars to evaluate at: d=8192,depth=80. Others stay as they are. Repeatable."
 _PLOT = "Draw MACs, parameters and peak memory against a var. Repeatable."
 _FORMAT = (
@@ -45,7 +45,7 @@ _FORMAT = (
 
 def scale(
     target: NetworkText,
-    in_: Annotated[str | None, typer.Option("--in", metavar="VARS", help=_IN)] = None,
+    in_: Annotated[list[str] | None, typer.Option("--in", metavar="VARS", help=_IN)] = None,
     at: Annotated[list[str] | None, typer.Option("--at", metavar="VAR=VALUE,…", help=_AT)] = None,
     plot: Annotated[list[str] | None, typer.Option("--plot", metavar="VAR", help=_PLOT)] = None,
     depth: Depth = None,
@@ -77,14 +77,14 @@ def scale(
         from fwdscope.render.scale import FORMATS, render
 
         is_picture = output is not None and output.suffix.lower() == ".svg" and format_ is None
-        form = "text" if is_picture else choose_format(format_, output, (*FORMATS, "html"))
+        form = "text" if is_picture else choose_format(format_, output, (*FORMATS, "html"), (".svg",))
         grown = target_of(target, set_, input_, dtype, allow_import, arg, past)
         check_writable(output, files_of(grown))
         grown.refuse_report(", which has no vars: give the spec")
         given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
                  "accumulate": accumulate, "autocast": autocast, "master_weights": master_weights}  # fmt: skip
         step = training_of(training, given, {"past": past})
-        names = [name.strip() for name in (in_ or "").split(",") if name.strip()]
+        names = [name.strip() for text in in_ or () for name in text.split(",") if name.strip()]
         places = [_parse_values(text) for text in at or ()]
         check_varied([*(plot or ()), *(name for place in places for name in place)], chosen_vars(grown, names))
         with show_progress("loading torch") as report_progress:
@@ -115,6 +115,8 @@ def _parse_values(text: str) -> dict[str, int]:
     for item in text.split(","):
         name, value = split_pair(item, "--at", "d=8192,depth=80")
         if not value.isdigit() or not int(value):
-            raise InputError(f"--at {name}={value}: write a whole number above 0")
+            raise InputError(f"--at {name}={value}: write a whole number above 0, as in {name}=8192")
+        if name in values:
+            raise InputError(f"--at {text}: {name} is given twice; for several sizes write --at once for each")
         values[name] = int(value)
     return values

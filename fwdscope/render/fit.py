@@ -14,6 +14,7 @@ from fwdscope.commands.scale import (
     LAW,
     LAW_RANGE,
     TOKENS_A_PARAMETER,
+    FitAnswer,
     Fitted,
     compute_optimal,
     title_of,
@@ -69,19 +70,29 @@ def _notes(notes: Sequence[str], width: int) -> Iterator[Line]:
 
 def _table(fit: Fitted, width: int) -> Iterator[Line]:
     if not fit.answers:
-        yield (("no values meet the budgets", "yellow"),)
+        yield (
+            (
+                "no values meet the budgets" if fit.is_whole else "none of the values looked at meet the budgets",
+                "yellow",
+            ),
+        )
         for name, (low, high) in fit.spans.items():
             write = units.byte_size if name in BYTES else units.count
-            yield ((f"{_title(fit, name)} from {write(round(low))} to {write(round(high))} with these values", ""),)
-        return
-    names = list(fit.answers[0].values)
-    columns = [Column("", [f"{i}" for i, _ in enumerate(fit.answers, 1)], right=True)]
+            figure = fit.budgets[name]
+            if (figure.low is not None and high < figure.low) or (figure.high is not None and low > figure.high):
+                yield ((f"{_title(fit, name)} from {write(round(low))} to {write(round(high))} with these values", ""),)
+        if fit.nearest is None:
+            return
+        yield ()
+    answers = fit.answers or [one for one in [fit.nearest] if one is not None]
+    names = list(answers[0].values)
+    columns = [Column("", [f"{i}" for i, _ in enumerate(answers, 1)] if fit.answers else ["nearest"], right=True)]
     for name in names:
-        columns.append(Column(name, [Cell(f"{one.values[name]:,}", style="bold") for one in fit.answers], right=True))
+        columns.append(Column(name, [Cell(f"{one.values[name]:,}", style="bold") for one in answers], right=True))
     for name in dict.fromkeys((*fit.budgets, *_ALWAYS)):
-        if not all(name in one.figures for one in fit.answers):
+        if not all(name in one.figures for one in answers):
             continue
-        values = [one.figures[name] for one in fit.answers]
+        values = [one.figures[name] for one in answers]
         write = units.byte_size if name in BYTES else units.count
         texts = [f"{v:,}" for v in values] if name == "params" and name in fit.budgets else list(map(write, values))
         columns.append(Column(_title(fit, name), texts, right=True, drop=0 if name in fit.budgets else 1))
@@ -90,10 +101,14 @@ def _table(fit: Fitted, width: int) -> Iterator[Line]:
 
 def _options(fit: Fitted) -> Iterator[Line]:
     for i, one in enumerate(fit.answers, 1):
-        options = " ".join(
-            f"{'--arg' if name in fit.arguments else '--set'} {name}={value}" for name, value in one.values.items()
-        )
-        yield ((f"{i:>2}  ", "dim"), (options, ""))
+        yield ((f"{i:>2}  ", "dim"), (options_of(fit, one), ""))
+    if fit.nearest is not None:
+        yield ((f"    {options_of(fit, fit.nearest)}", ""),)
+
+
+def options_of(fit: Fitted, one: FitAnswer) -> str:
+    """The values of an answer as options to copy."""
+    return " ".join(f"{'--arg' if name in fit.arguments else '--set'} {name}={n}" for name, n in one.values.items())
 
 
 def _search(fit: Fitted, width: int) -> Iterator[Line]:
@@ -101,9 +116,8 @@ def _search(fit: Fitted, width: int) -> Iterator[Line]:
     text = f"{units.exact(fit.met)} of {units.exact(fit.combinations)} combinations meet the budgets"
     if fit.unknown:
         titles = " and ".join(_title(fit, name) for name in fit.unknown)
-        text = (
-            f"no formula of {titles} in these vars: {built} of {units.exact(fit.combinations)} combinations were built"
-        )
+        text = f"no formula of {titles} {'in these vars' if fit.in_time else 'was found in time'}: "
+        text += f"{built} of {units.exact(fit.combinations)} combinations were built"
     elif not fit.is_whole:
         text = f"{units.exact(fit.met)} of {units.exact(fit.tried)} combinations that were looked at meet the budgets"
         text += f", of {units.exact(fit.combinations)}: fewer values or wider steps let all be looked at"
@@ -113,6 +127,8 @@ def _search(fit: Fitted, width: int) -> Iterator[Line]:
     yield from wrapped(text, width, "dim")
     if fit.dropped:
         yield from wrapped(f"{units.plural(fit.dropped, 'combination')} could not be built or fell short", width, "dim")
+    for text in fit.left_out:
+        yield from wrapped(text, width, "dim")
 
 
 def as_json(fit: Fitted) -> dict[str, Any]:
@@ -122,11 +138,13 @@ def as_json(fit: Fitted) -> dict[str, Any]:
         "budgets": {BUDGETS[name]: figure.text for name, figure in fit.budgets.items()},
         "met": fit.met,
         "combinations": fit.combinations,
-        "answers": [
-            {
-                "values": dict(one.values),
-                "figures": {name: one.figures[name] for name in (*FIGURES, "tokens_per_second") if name in one.figures},
-            }
-            for one in fit.answers
-        ],
+        "complete": fit.is_whole and not fit.unknown,
+        "left_out": list(fit.left_out),
+        "answers": [_as_json(fit, one) for one in fit.answers],
+        **({"nearest": _as_json(fit, fit.nearest)} if fit.nearest is not None else {}),
     }
+
+
+def _as_json(fit: Fitted, one: FitAnswer) -> dict[str, Any]:
+    figures = {name: one.figures[name] for name in (*FIGURES, "tokens_per_second") if name in one.figures}
+    return {"values": dict(one.values), "options": options_of(fit, one), "figures": figures}

@@ -41,7 +41,7 @@ def render(
     """The growth in one of :data:`FORMATS`; ``places`` are values to evaluate at, ``plots`` vars to draw along."""
     beyond = [growth.check_values(place) for place in places]
     if form == "json":
-        return growth.dumps()
+        return growth.dumps(places)
     if form == "python":
         return "\n\n".join(_python(growth)) + "\n"
     if form == "latex":
@@ -110,7 +110,7 @@ def _formulas(growth: Scaling, width: int) -> Iterator[Line]:
     left, middle = max(map(cells, titles)), max(map(cells, values))
     room = width - left - middle - 7
     for title, value, one in zip(titles, values, growth.figures.values(), strict=True):
-        texts = [*_formula_lines(one, room)]
+        texts = [*_formula_lines(growth, one, room)]
         for i, text in enumerate(texts):
             head = (pad(title, left), "bold"), ("  " + pad(value, middle, right=True), "")
             gap = (" " * (left + middle + 2), "")
@@ -121,10 +121,11 @@ def _formulas(growth: Scaling, width: int) -> Iterator[Line]:
             )
 
 
-def limits(one: ScaledFigure) -> str:
-    """Where the formula of a figure holds, if not wherever others do."""
-    fixed = [f"at {name} = {value:,}" for name, value in one.fixed.items()]
-    return ", ".join([*fixed, *(f"for {bound.text}" for bound in one.bounds)])
+def limits(growth: Scaling, one: ScaledFigure) -> str:
+    """Where the formula of a figure holds, if not wherever others do; of what always stays, its note tells."""
+    fixed = ", ".join(f"{name} = {value:,}" for name, value in one.fixed.items() if name not in growth.fixed)
+    bounds = ", ".join(bound.text for bound in one.bounds)
+    return ", ".join([*([f"at {fixed}"] if fixed else []), *([f"for {bounds}"] if bounds else [])])
 
 
 def no_formula(one: ScaledFigure) -> str:
@@ -132,18 +133,21 @@ def no_formula(one: ScaledFigure) -> str:
     return f"no formula in {' and '.join(one.broken)}"
 
 
-def _formula_lines(one: ScaledFigure, room: int) -> list[str]:
+def _formula_lines(growth: Scaling, one: ScaledFigure, room: int) -> list[str]:
     if one.formula is None:
         return wrap(no_formula(one), room)
-    where = f"   {limits(one)}" if limits(one) else ""
-    if not isinstance(one.formula, Maximum):
-        return wrap(f"{one.formula}{where}", room)
-    options = [str(option) for option in one.formula.options]
-    more = len(options) - _MOST_OPTIONS
-    lines = [f"    {option}," for option in options[:_MOST_OPTIONS]]
-    lines[0] = f"max({options[0]},"
-    lines[-1] = lines[-1][:-1] + (f", and {more} more: --format python)" if more > 0 else ")") + where
-    return [part for line in lines for part in wrap(line, room, hang="      ")]
+    options = [str(option) for option in one.formula.options] if isinstance(one.formula, Maximum) else []
+    lines = [f"    {option}," for option in options[:_MOST_OPTIONS]] or [str(one.formula)]
+    if options:
+        more = len(options) - _MOST_OPTIONS
+        lines[0] = f"max({options[0]},"
+        lines[-1] = lines[-1][:-1] + (f", and {more} more: --format python)" if more > 0 else ")")
+    found = [part for line in lines for part in wrap(line, room, hang="      ")]
+    if where := limits(growth, one):
+        # Beside the formula, or if there is no room, below.
+        beside = f"{found[-1]}   {where}"
+        found = [*found[:-1], beside] if cells(beside) <= room else [*found, *wrap(f"  {where}", room)]
+    return found
 
 
 def moves(growth: Scaling) -> Iterator[str]:
@@ -281,7 +285,7 @@ def checked_text(growth: Scaling) -> str:
 
 def stays(growth: Scaling, name: str) -> str:
     """That a var has one value alone."""
-    return f"{name} stays {growth.base[name]:,}: no other value of it could be built"
+    return f"{name} stays {growth.base[name]:,}: of the other values that were tried too few can be built"
 
 
 def _checked(growth: Scaling, width: int) -> Iterator[Line]:
@@ -292,6 +296,8 @@ def _checked(growth: Scaling, width: int) -> Iterator[Line]:
     yield from wrapped(checked_text(growth), width, "dim")
     for name in growth.fixed:
         yield from wrapped(stays(growth, name), width, "dim")
+    for text in growth.notes:
+        yield from wrapped(f"note: {text}", width, "yellow")
 
 
 def _markdown(growth: Scaling, places: Sequence[Mapping[str, int]]) -> Iterator[str]:
@@ -307,29 +313,65 @@ def _markdown(growth: Scaling, places: Sequence[Mapping[str, int]]) -> Iterator[
         ),
     ]
     for place in places:
-        values = [
-            "" if one.formula is None else figure_text(one.name, one.formula({**growth.base, **place})) for one in known
-        ]
+        values = [text_at(growth, one, place) for one in known]
         columns.append(Column(", ".join(f"{n} = {v:,}" for n, v in place.items()), values, right=True))
-    texts = [no_formula(one) if one.formula is None else f"{one.formula}  {limits(one)}".rstrip() for one in known]
+    texts = [
+        no_formula(one) if one.formula is None else f"{one.formula}  {limits(growth, one)}".rstrip() for one in known
+    ]
     columns.append(Column("formula", texts, is_code=True))
     yield from markdown_table(columns)
     crossings = [text for name in by_term(growth) for text in growth.crossings(name)]
-    yield from ("", *(f"- {text}" for text in crossings)) if crossings else ()
+    beyond = [text for place in places for text in growth.check_values(place)]
+    yield from ("", *(f"- {text}" for text in dict.fromkeys([*beyond, *crossings, *_remarks(growth)])))
+    yield ""
+    yield f"Checked for {_ranges(growth)}; {checked_text(growth)}."
+
+
+def _remarks(growth: Scaling) -> list[str]:
+    """What has no formula, what stays, and what the network's report notes."""
+    return [*growth.off_texts(), *(stays(growth, name) for name in growth.fixed), *growth.notes]
+
+
+def _ranges(growth: Scaling) -> str:
+    return "; ".join(map(range_text, growth.checked))
 
 
 def _latex(growth: Scaling) -> Iterator[str]:
+    yield from (f"% {text}" for text in (f"checked for {_ranges(growth)}", *_remarks(growth)))
     yield r"\begin{aligned}"
+    lines = []
     for one in growth.figures.values():
         if one.formula is not None:
-            yield rf"\text{{{one.title}}} &= {one.formula.text('latex')} \\"
+            where = limits(growth, one).replace("_", r"\_")
+            condition = rf" && \text{{{where}}}" if where else ""
+            lines.append(rf"\text{{{one.title}}} &= {one.formula.text('latex')}{condition}")
+    yield " \\\\\n".join(lines)
     yield r"\end{aligned}"
 
 
 def _python(growth: Scaling) -> Iterator[str]:
-    yield f'"""How {growth.name} grows: its figures in {", ".join(growth.base)}, of {growth.dtype}."""'
-    given = ", ".join(f"{name}={value}" for name, value in growth.base.items())
-    for one in growth.figures.values():
-        if one.formula is not None:
-            whole = one.formula.text("python")
-            yield f'\ndef {one.name}({given}):\n    """{one.title}."""\n    return {whole.replace(" / ", " // ")}'
+    remarks = "".join(f"\n{text[:1].upper()}{text[1:]}." for text in _remarks(growth))
+    yield (
+        f'"""How {growth.name} grows: its figures in {", ".join(growth.base)}, in {growth.dtype}.\n\n'
+        f'Checked for {_ranges(growth)}.{remarks}\n"""'
+    )
+    known = [one for one in growth.figures.values() if one.formula is not None]
+    if any(isinstance(one.formula, Maximum) for one in known):
+        yield (
+            '\ndef largest(first, *others):\n    """The largest; of arrays element by element."""\n'
+            "    for one in others:\n        first = first * (first >= one) + one * (first < one)\n    return first"
+        )
+    for one in known:
+        # Only one value of these has this formula.
+        given = ", ".join(f"{n}={v}" for n, v in growth.base.items() if n not in one.fixed)
+        options = one.formula.options if isinstance(one.formula, Maximum) else (one.formula,)
+        # Each divides without a rest, their parts may not.
+        texts = [option.text("python").replace(" / ", " // ") for option in options if option is not None]
+        whole = texts[0] if len(texts) == 1 else f"largest({', '.join(texts)})"
+        what = f"bytes {one.title}" if one.name in ("bytes_read", "bytes_written") else one.title
+        what += " in bytes" * (one.name in BYTES and what == one.title) + f", {limits(growth, one)}" * bool(one.limits)
+        text = f'\ndef {one.name}({given}):\n    """{what[0].upper()}{what[1:].rstrip(", ")}."""\n    return {whole}'
+        # A setting of a configuration inside another has dots in its name.
+        for name in (name for name in growth.base if "." in name):
+            text = text.replace(name, name.replace(".", "_"))
+        yield text

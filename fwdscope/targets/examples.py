@@ -87,7 +87,7 @@ class Sizes:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.given: dict[str, int] = {}
-        self.asked: dict[str, None] = {}
+        self.asked: dict[str, int] = {}
         for name, text in variables.items():
             value = parse_value(f"--set {name}", text)
             if not isinstance(value, int) or value < 1:
@@ -96,8 +96,8 @@ class Sizes:
 
     def __call__(self, name: str, default: int) -> int:
         """The size of that name."""
-        self.asked[name] = None
-        return self.given.get(name, default)
+        self.asked[name] = self.given.get(name, default)
+        return self.asked[name]
 
     def check(self, text: str) -> None:
         """Raise TargetError for a size that no input has."""

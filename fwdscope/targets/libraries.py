@@ -29,14 +29,13 @@ from fwdscope.targets.module import Build, Call, LoadedModel, build, fed_values
 _Recipe = tuple[Callable[[], nn.Module], Callable[[nn.Module, Sizes], Iterator[Examples]]]
 
 
-def load_from_library(text: str, feeds: Mapping[str, Feed], variables: Mapping[str, str], how: Build) -> LoadedModel:
+def load_from_library(text: str, feeds: Mapping[str, Feed], sizes: Sizes, how: Build) -> LoadedModel:
     """The model of ``library:name`` and what it may be called on. Raises TargetError."""
     library, _, name = text.partition(":")
     if not name:
         raise TargetError(f"{text}: write {library}:NAME")
     if importlib.util.find_spec(library) is None:
         raise TargetError(f"{text} needs {library}, which is not installed: pip install {library}")
-    sizes = Sizes(variables)
     with contextlib.redirect_stdout(sys.stderr):
         try:
             make, examples = _RECIPES[library](importlib.import_module(library), text, name, how.arguments)

@@ -171,9 +171,13 @@ class Target(NamedTuple):
 
     def with_value(self, name: str, text: str) -> Target:
         """The target with another value of a var of a spec, of a size of a library's inputs, or of an argument."""
-        if self.is_module and not (self.is_of_library and name in SIZES):
+        if self.is_argument(name):
             return self.with_arguments({name: text})
         return self._replace(variables={**self.variables, name: text})
+
+    def is_argument(self, name: str) -> bool:
+        """Whether --arg gives a value of that name, and not --set."""
+        return self.is_module and not (self.is_of_library and name in SIZES)
 
     @property
     def is_of_library(self) -> bool:
@@ -202,12 +206,39 @@ class Target(NamedTuple):
                 )
             return load_program(self.text, self._feeds(), how)
         if self.is_of_library:
+            from fwdscope.targets.examples import Sizes
             from fwdscope.targets.libraries import load_from_library
 
-            return load_from_library(self.text, self._feeds(), self.variables, how)
+            return load_from_library(self.text, self._feeds(), Sizes(self.variables), how)
         if self.variables:
             raise InputError(f"{self.text} is code of your own; --set is for specs, --arg for its arguments")
         return load_module(self.text, self._feeds(), how)
+
+    def own_values(self, names: Sequence[str] = ()) -> dict[str, int]:
+        """The values that a library's model has where none are given, if they are whole numbers.
+
+        ``names`` are sizes of its inputs, and settings of its configuration; without, all of the sizes. Loads torch.
+        """
+        if not self.is_of_library:
+            return {}
+        from fwdscope.targets.examples import Sizes
+        from fwdscope.targets.libraries import load_from_library
+        from fwdscope.targets.module import Build
+
+        sizes = Sizes(self.variables)
+        loaded = load_from_library(self.text, self._feeds(), sizes, Build(self.arguments, only_on_meta=True))
+        next(loaded.calls(), None)
+        values: dict[str, Any] = dict(sizes.asked)
+        for name in names:
+            if name not in sizes.asked:
+                values[name] = getattr(loaded.module, "config", None)
+                for part in name.split("."):
+                    values[name] = getattr(values[name], part, None)
+        return {
+            name: value
+            for name, value in values.items()
+            if (not names or name in names) and type(value) is int and value > 0
+        }
 
     def run_user_code(self, run: Callable[[], T]) -> T:
         """The result of ``run``; what the model of ``package.module:name`` raises becomes a TargetError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from fwdscope.commands.scale.probe import (
     OF_ROWS,
     OF_STEP,
     TOTALS,
+    FusedKey,
     KeptRatio,
     LiveKey,
     Probe,
@@ -128,9 +130,16 @@ class ScaledFigure:
 
     def at(self, values: Mapping[str, Any]) -> Any:
         """Its value at values of all vars; None where it has no formula there."""
-        if self.formula is None or any(values[name] != value for name, value in self.fixed.items()):
+        elsewhere = [values[name] != value for name, value in self.fixed.items()]
+        if self.formula is None or any(one if isinstance(one, bool) else one.any() for one in elsewhere):
             return None
         return self.formula(values)
+
+    @property
+    def limits(self) -> dict[str, tuple[int, int | None]]:
+        """The first and last value of each var for which it is checked, where others are for more."""
+        ends = {name: (value, value) for name, value in self.fixed.items()}
+        return ends | {one.var: (one.low, None if one.high == sys.maxsize else one.high) for one in self.bounds}
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ class ScaledTerm:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scaling:
     """The figures of a network as formulas in its vars."""
 
@@ -179,6 +188,12 @@ class Scaling:
     others: Mapping[Any, Polynomial] = field(default_factory=dict, repr=False)
     # By figure, and by :class:`RowKey`, the bounds of vars beyond which formulas are wrong.
     bounds: Mapping[Any, tuple[Bound, ...]] = field(default_factory=dict, repr=False)
+    # What a report of the network notes, as that the data decide how often a loop runs.
+    notes: tuple[str, ...] = ()
+    # Whether there was time to find all formulas.
+    is_whole: bool = True
+    # Figures at the values of vars where the network was built.
+    samples: Sequence[tuple[Mapping[str, int], Mapping[Any, int]]] = field(default=(), repr=False)
 
     def __getitem__(self, name: str) -> Formula:
         """The formula of a figure. Raises KeyError for a figure that there is not, or that has none."""
@@ -187,10 +202,17 @@ class Scaling:
         return formula
 
     def __call__(self, **values: Any) -> dict[str, Any]:
-        """All figures that have formulas, at values of vars; others are the spec's own."""
+        """All figures that have formulas, at values of vars; others are the spec's own.
+
+        Raises InputError for a var that was not varied.
+        """
+        check_varied(values, self.base)
         at = {**self.base, **values}
         found = {name: one.at(at) for name, one in self.figures.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.name} in {', '.join(self.base)}>"
 
     def __str__(self) -> str:
         return "\n".join(f"{name} = {one.formula}" for name, one in self.figures.items() if one.formula is not None)
@@ -200,6 +222,14 @@ class Scaling:
         """The ranges of the vars that a formula is in."""
         formulas = [one for one in self.figures.values() if one.formula is not None]
         return [one for one in self.ranges if any(one.name not in figure.fixed for figure in formulas)]
+
+    def has_formula_in(self, var: str) -> bool:
+        """Whether some figure has a formula for several values of a var."""
+        return any(one.formula is not None and var not in one.fixed for one in self.figures.values())
+
+    def is_fixed(self, name: str) -> bool:
+        """Whether a figure has a formula for one value of a var alone that has others."""
+        return name in self.figures and any(var not in self.fixed for var in self.figures[name].fixed)
 
     def terms(self, name: str) -> list[ScaledTerm]:
         """The terms of a figure, the largest at the spec's own vars first."""
@@ -266,7 +296,9 @@ class Scaling:
             what = [term.words or str(term.formula) for term in (leading, first)]
             if what[0] == what[1]:
                 what = [f"{word} ({term.formula})" for word, term in zip(what, (leading, first), strict=True)]
-            yield f"{what[0]} overtake{'' if _is_plural(what[0]) else 's'} {what[1]} from {one.name} = {value:,}"
+            beyond = f", beyond the {one.high:,} that was checked" * (value > one.high)
+            verb = "overtake" if _is_plural(what[0]) else "overtakes"
+            yield f"{what[0]} {verb} {what[1]} from {one.name} = {value:,}{beyond}"
 
     def _leading(self, terms: Sequence[ScaledTerm], var: str) -> ScaledTerm:
         """The largest of the terms that grow most with a var."""
@@ -347,11 +379,17 @@ class Scaling:
                 outside.append(f"{name}={value:,} is beyond what was checked: {ends}{steps}".replace(":  ", ": "))
         return outside
 
-    def to_json(self) -> dict[str, Any]:
-        """The formulas as data: terms with their coefficients as texts, which may be fractions."""
+    def to_json(self, places: Sequence[Mapping[str, int]] = ()) -> dict[str, Any]:
+        """The formulas as data: terms with their coefficients as texts, which may be fractions.
+
+        ``places`` are values of vars to evaluate at too.
+        """
+        at = [{"vars": dict(one), "figures": _numbers(self(**one)), "beyond": self.check_values(one)} for one in places]
         return {
             "name": self.name,
             "dtype": self.dtype,
+            **({"training": {"loss": self.step[0], "optimizer": self.step[1]}} if self.step else {}),
+            "notes": list(self.notes),
             "vars": dict(self.base),
             "checked": {
                 one.name: {"from": one.low, "to": one.high, "step": one.step}
@@ -360,24 +398,38 @@ class Scaling:
             },
             "held_out": self.held_out,
             "figures": {
-                name: {"value": one.value, "broken": list(one.broken), **_as_json(one.formula)}
+                name: {
+                    "value": one.value,
+                    "broken": list(one.broken),
+                    "only": {var: {"from": low, "to": high} for var, (low, high) in one.limits.items()},
+                    **_as_json(one.formula),
+                }
                 for name, one in self.figures.items()
             },
+            **({"at": at} if at else {}),
             "layers": [
                 {
                     "path": row.path,
                     "type": row.type,
                     "depth": row.depth,
                     "repeat": _as_json(row.repeat),
-                    **{name: _as_json(formula) for name, formula in row.formulas.items()},
+                    **{
+                        name: {**_as_json(formula), **({"only": row.narrow[name]} if name in row.narrow else {})}
+                        for name, formula in row.formulas.items()
+                    },
                 }
                 for row in self.rows
             ],
         }
 
-    def dumps(self) -> str:
-        """The formulas as JSON."""
-        return json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
+    def dumps(self, places: Sequence[Mapping[str, int]] = ()) -> str:
+        """The formulas as JSON, and figures at values of vars."""
+        return json.dumps(self.to_json(places), indent=1, ensure_ascii=False) + "\n"
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    # Between the steps of a formula its value may be a fraction.
+    return {name: value if isinstance(value, int) else float(value) for name, value in figures.items()}
 
 
 def _as_json(formula: Formula | None) -> dict[str, Any]:
@@ -461,16 +513,25 @@ def check_varied(names: Iterable[str], known: Collection[str]) -> None:
             raise InputError(f"{name} is not varied; {help}")
 
 
-def chosen_vars(target: Target, names: Sequence[str]) -> dict[str, int]:
+def chosen_vars(target: Target, names: Sequence[str], option: str = "") -> dict[str, int]:
     """The vars to grow in, with their values. Raises InputError for one that the target does not have."""
-    known = vars_of(target)
+    known, lead = vars_of(target), f"{option}: " if option else ""
+    if target.is_module and (not known or not known.keys() >= set(names)):
+        known |= target.own_values([name for name in names if name not in known])
     for name in names:
         if name not in known:
             if target.is_module:
-                raise InputError(f"{name}: give its present value, as in --set {name}=128 or --arg {name}=4")
+                no = "is no size of its inputs, and no setting of its configuration that is a whole number"
+                reason = f"{name} {no}" if target.is_of_library else f"{name} has no value"
+                raise InputError(f"{lead}{target.text}: {reason}; give the present one, as in --arg {name}=4")
             meant = nearest(name, known)
-            help = f"did you mean {meant}?" if meant else f"{target.text} has {listed(known) or 'none'}"
-            raise InputError(f"{name} is no var of {target.text} that is a whole number above 0; {help}")
+            help = f"did you mean {meant}?" if meant else f"those of {target.text} are {listed(known) or 'none'}"
+            checked, _ = target.load_spec()
+            what = "is" if name in checked.variables else "is no var"
+            value = (
+                f" {checked.variables[name]!r}, not a whole number above 0" if what == "is" else f" of {target.text}"
+            )
+            raise InputError(f"{lead}{name} {what}{value}; {help}")
     if names:
         return {name: known[name] for name in names}
     if target.is_module:
@@ -478,6 +539,10 @@ def chosen_vars(target: Target, names: Sequence[str]) -> dict[str, int]:
     checked, _ = target.load_spec()
     given = {one.name for one in checked.spec.variables if type(getattr(one.value, "value", None)) is int}
     return dict([one for one in known.items() if one[0] in given][:_MOST_VARS])
+
+
+class _TimeIsUp(Exception):  # noqa: N818
+    """No more networks are built for formulas."""
 
 
 @without_garbage_collection()
@@ -489,63 +554,118 @@ def grow(
     keep: Sequence[KeptRatio] = (),
     training: TrainingSettings | None = None,
     times: bool = False,
+    only: Collection[str] = (),
+    until: float | None = None,
 ) -> Scaling:
     """The figures of a target as formulas in vars, where others follow by kept ratios.
 
-    Also those of a ``training`` step, and what decides its ``times``.
-
+    Also those of a ``training`` step, and what decides its ``times``. With ``only`` some figures are wanted, and rows
+    only for ``times``, which takes fewer networks. At the time ``until`` no further formulas are sought.
     Raises InputError or SpecError where it cannot be built.
     """
     base = chosen_vars(target, names)
     if not base:
-        raise InputError(f"{target.text} has no var to grow in: give one, as in --in B, of a spec's vars")
+        raise InputError(f"{target.text} has no var that is a whole number above 0, in which its figures could grow")
     probe = Probe(target, training or False, keep=keep, times=times)
-    chosen_vars(target, [one.below for one in keep])
     probe.check(base)
     peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]
-    primary, sizes = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())], vars_of(target).values()
+    names_of_all = [name for name in (*TOTALS, *(OF_STEP if training else ()), *peaks) if not only or name in only]
+    primary: list[Key] = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())]
+    kinds: tuple[type, ...] = ()
+    if only:
+        always = {part for name in names_of_all for part in _PEAKS.get(name, ())}
+        primary = [key for key in primary if key in only or key in always] or ["params"]
+        if times:
+            primary += ["flops", "bytes_read", "bytes_written", "fused_ends", "tokens"]
+        kinds = (LiveKey,) * (not always and not _PEAKS.keys() & only) + (RowKey, FusedKey) * (not times)
+
+    def sample(values: Mapping[str, int]) -> Figures | None:
+        if until is not None and time.perf_counter() > until and tuple(values.items()) not in probe.known:
+            raise _TimeIsUp
+        there = probe(values)
+        return there and {key: n for key, n in there.items() if not isinstance(key, kinds)} if kinds else there
+
+    sizes = vars_of(target).values()
     compared = [] if target.is_module else thresholds(target.load_spec()[0])
-    sums = sums_of(probe.rows)
-    search = Interpolation(probe, base, primary, held_out, on_progress, sizes, compared, sums=sums)
-    found = search.find()
-    cache = ["kv_cache"] * ("kv_cache" in (probe(base) or ()))
-    names_of_all = [*TOTALS, *(OF_STEP if training else ()), *cache, *peaks]
-    figures = _figures(names_of_all, search, found)
-    formulas = dict(found.formulas)
-    # What has no formula in some vars may have one in the others, for one value of these.
+    sums = {} if kinds else sums_of(probe.rows)
+
+    def interpolation(sample: Callable[[Mapping[str, int]], Figures | None], base: Mapping[str, int]) -> Interpolation:
+        return Interpolation(sample, base, primary, held_out, on_progress, sizes, compared, sums=sums)
+
+    cache = ["kv_cache"] * ("kv_cache" in (probe(base) or ()) and (not only or "kv_cache" in only))
+    names_of_all += cache
+    search, found = interpolation(sample, base), Found((), {}, {}, (), 0)
+    figures: dict[str, ScaledFigure] = {}
+    formulas: dict[Key, Polynomial] = {}
     fixed: dict[Key, tuple[Bound, ...]] = {}
-    bad = {name for key in (*primary, *cache) for name in found.broken.get(key, ())}
-    if bad and (rest := {name: value for name, value in base.items() if name not in bad}):
-        kept = {name: value for name, value in base.items() if name in bad}
-        narrower = Interpolation(
-            lambda point: search.at({**kept, **point}),
-            rest,
-            primary,
-            held_out,
-            sizes=sizes,
-            thresholds=compared,
-            sums=sums,
-        )
-        others = narrower.find()
-        at = [Bound(name, value, value, f"{name} = {value:,}") for name, value in kept.items()]
-        fixed = {key: (*_bounds(others.ranges, key), *at) for key in others.formulas.keys() - formulas.keys()}
-        formulas = {**others.formulas, **formulas}
-        without = [name for name, one in figures.items() if one.formula is None]
-        for name, one in _figures(without, narrower, others).items():
-            figures[name] = replace(one, broken=figures[name].broken, off=figures[name].off, fixed=kept)
-    if figures["active_params"].formula == figures["params"].formula:
-        del figures["active_params"]
+    is_whole = True
+    try:
+        found = search.find()
+        figures, formulas = _figures(names_of_all, search, found), dict(found.formulas)
+        _find_in_fewer_vars(search, found, figures, formulas, fixed, interpolation)
+        if not only and figures["active_params"].formula == figures["params"].formula:
+            del figures["active_params"]
+    except _TimeIsUp:
+        is_whole = False
+        here = search.known[tuple(base.values())] or {}
+        for name in names_of_all:
+            figures.setdefault(name, ScaledFigure(name, here.get(name, 0), None, tuple(base)))
+    varied = [one.name for one in found.ranges]
+    stuck = tuple(name for name in base if name not in varied and (is_whole or varied))
     ordered = {name: replace(figures[name], past=target.past) for name in FIGURES if name in figures}
     bounds = {key: narrow for key in formulas if (narrow := fixed.get(key) or _bounds(found.ranges, key))}
-    rows = tuple(_rows(probe.rows, formulas, (*OF_ROWS, *(OF_BACKWARD if training else ())), bounds))
-    varied = [one.name for one in found.ranges]
+    rows = () if only and not times else tuple(
+        _rows(probe.rows, formulas, (*OF_ROWS, *(OF_BACKWARD if training else ())), _without(bounds, stuck))
+    )  # fmt: skip
     apart = {key: formula for key, formula in formulas.items() if not isinstance(key, RowKey | LiveKey)}
-    stuck = tuple(name for name in base if name not in varied)
     return Scaling(
         probe.name, target.dtype, base, found.ranges, ordered, rows, len(found.held_out), len(search.known), stuck,
         probe.step, probe.no_cache or "", apart,
         {key: one for key, one in bounds.items() if not isinstance(key, LiveKey)},
+        () if only else _notes(probe, base), is_whole,
+        [(dict(zip(search.names, place, strict=True)), there) for place, there in search.known.items() if there],
     )  # fmt: skip
+
+
+def _find_in_fewer_vars(
+    search: Interpolation,
+    found: Found,
+    figures: dict[str, ScaledFigure],
+    formulas: dict[Key, Polynomial],
+    fixed: dict[Key, tuple[Bound, ...]],
+    interpolation: Callable[[Callable[[Mapping[str, int]], Figures | None], Mapping[str, int]], Interpolation],
+) -> None:
+    """Add what has no formula in some vars and one in the others, for one value of these (``fixed``)."""
+    base, kept, broken = search.base, dict[str, int](), found.broken
+    while bad := {name for key in (*search.primary, "kv_cache") if key not in formulas for name in broken.get(key, ())}:
+        kept |= {name: base[name] for name in base if name in bad}
+        if not (rest := {name: value for name, value in base.items() if name not in kept}):
+            return
+        narrower = interpolation(lambda point, at=dict(kept): search.at({**at, **point}), rest)  # type: ignore[misc]
+        others = narrower.find()
+        at = [Bound(name, value, value, f"{name} = {value:,}") for name, value in kept.items()]
+        fixed |= {key: (*_bounds(others.ranges, key), *at) for key in others.formulas.keys() - formulas.keys()}
+        formulas |= {key: formula for key, formula in others.formulas.items() if key not in formulas}
+        broken = others.broken
+        without = [name for name, one in figures.items() if one.formula is None]
+        for name, one in _figures(without, narrower, others).items():
+            was = figures[name]
+            figures[name] = replace(one, broken=was.broken, off=was.off, fixed=dict(kept) if one.formula else {})
+
+
+def _without(bounds: Mapping[Key, tuple[Bound, ...]], names: Collection[str]) -> dict[Key, tuple[Bound, ...]]:
+    """The bounds of other vars."""
+    left = {key: tuple(one for one in many if one.var not in names) for key, many in bounds.items()}
+    return {key: many for key, many in left.items() if many}
+
+
+def _notes(probe: Probe, base: Mapping[str, int]) -> tuple[str, ...]:
+    """What the report of the network notes, and which operators its figures leave out."""
+    given = probe.given(base)
+    assert given is not None
+    report = probe.make(given).report()
+    missing = f"no counting rule for {listed(report.uncounted)}: costs are at least these" if report.uncounted else ""
+    return *report.notes, *([missing] if missing else [])
 
 
 def _figures(names: Iterable[str], search: Interpolation, found: Found) -> dict[str, ScaledFigure]:

@@ -52,7 +52,7 @@ class SpeedFormula:
         self.peaks, self.is_fused = speed.peaks, speed.is_fused
         self.tokens, self.others = growth.others["tokens"], growth.others
         # Beyond which values it is wrong.
-        self.bounds = [one for key, many in growth.bounds.items() if _counts(key) for one in many]
+        self.bounds = [one for key, many in growth.bounds.items() if _counts(key, self.is_fused) for one in many]
         # How often each work is done, and how many kernels that is.
         self.works: dict[tuple[Polynomial, Polynomial, float | None], Polynomial] = {}
         self.kernels = Polynomial((), {})
@@ -92,10 +92,10 @@ class SpeedFormula:
         return value(self.tokens) / torch.maximum(fused, least / bandwidth)
 
 
-def _counts(key: object) -> bool:
+def _counts(key: object, is_fused: bool) -> bool:
     """Whether a formula is a part of the speed."""
-    names = (*_WORK, "repeat", "fused_ends", "tokens")
-    return isinstance(key, FusedKey) or (key.figure if isinstance(key, RowKey) else key) in names
+    names = (*_WORK, "repeat", "tokens", *(["fused_ends", "skipped_flops"] if is_fused else []))
+    return (isinstance(key, FusedKey) and is_fused) or (key.figure if isinstance(key, RowKey) else key) in names
 
 
 def speed_formula(speed: Speed, growth: Scaling, report: Report) -> SpeedFormula | None:

@@ -66,7 +66,7 @@ def render(growth: Scaling, places: Sequence[Mapping[str, int]] = (), plots: Seq
             *({"level": "warning", "text": text} for text in _warnings(growth, places)),
         ],
     }
-    return page("scale", growth.name, growth.dumps(), words)
+    return page("scale", growth.name, growth.dumps(places), words)
 
 
 def _figure(growth: Scaling, one: ScaledFigure, places: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _figure(growth: Scaling, one: ScaledFigure, places: Sequence[Mapping[str, in
         "head": one.name in _AT_HEAD,
         "values": [drawn.figure_text(one.name, one.value), *values],
         "formulas": [{"text": text, "where": at} for text, at in zip(texts, where, strict=False)],
-        "limits": drawn.limits(one),
+        "limits": drawn.limits(growth, one),
         "known": one.formula is not None,
     }
 
@@ -123,3 +123,4 @@ def _warnings(growth: Scaling, places: Sequence[Mapping[str, int]]) -> Iterator[
     yield from growth.off_texts()
     for name in growth.fixed:
         yield drawn.stays(growth, name)
+    yield from growth.notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,14 +153,23 @@ def test_the_command_takes_tokens_and_compute() -> None:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_a_search_ends_in_its_time_with_what_it_has() -> None:
+def test_a_search_ends_in_its_time_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     axes = parse_axes(["hidden=1:100", "T=1:100", "B=1:100", "d=1:100"])
+    monkeypatch.setattr(sys.modules["fwdscope.commands.scale.fit"], "_OF_FORMULAS", 100.0)  # on a busy machine too
     got = fit(FitRequest(Target("lstm"), axes, {"macs": Figure.parse(">= 1M")}, seconds=0.3))
     assert got.combinations == 10**8
     assert 0 < got.tried < got.combinations
     assert not got.is_whole
     assert all(one.figures["macs"] >= 1_000_000 for one in got.answers)
     assert got.answers
+
+
+def test_without_time_for_formulas_combinations_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["fwdscope.commands.scale.fit"], "_OF_FORMULAS", 0.0)
+    got = fitted("lstm", "hidden=8:64", params="10K ± 5%")
+    # 12h² + 56h of two layers: 9,568 at 26, 10,260 at 27.
+    assert [(one.values["hidden"], one.figures["params"]) for one in got.answers] == [(26, 9_568), (27, 10_260)]
+    assert (got.unknown, got.in_time) == (("params",), False)
 
 
 def test_without_a_formula_combinations_are_built(tmp_path: Path) -> None:
@@ -171,6 +181,59 @@ def test_without_a_formula_combinations_are_built(tmp_path: Path) -> None:
     assert got.unknown == ("params",)
     assert {one.values["size"] for one in got.answers} == {56, 57, 58, 59, 60}
     assert got.answers[0].figures["params"] == (got.answers[0].values["size"] + 1) * 8
+
+
+def test_formulas_are_sought_around_the_values_to_try(tmp_path: Path) -> None:
+    (tmp_path / "floor.yaml").write_text(
+        "vars: {size: 37}\ninputs: {x: 'randn(2, size)'}\nlayers: [Linear(size // 7)]\n"
+    )  # fmt: skip
+    got = fitted(str(tmp_path / "floor.yaml"), "size=7:700:7", params="<= 1000")
+    # (7n + 1) · n with n = 11 is 858, with 12 it is 1,020: eleven sizes, which 37 is none of.
+    assert (got.met, got.unknown, got.answers[0].values) == (11, (), {"size": 77})
+
+
+def test_a_formula_for_one_value_of_a_var_serves_there(tmp_path: Path) -> None:
+    spec = "vars: {size: 37, n: 5}\ninputs: {x: 'randn(2, size)'}\nlayers: [Linear(size // 7), Linear(n)]\n"
+    (tmp_path / "floor.yaml").write_text(spec)
+    got = fitted(str(tmp_path / "floor.yaml"), "size=37,38", "n=1:100", params="280 ± 12")
+    # 38 · 5 + 6n with size = 37, 39 · 5 + 6n with 38: from n = 13 to 17, and from 13 to 16.
+    assert {(one.values["size"], one.values["n"]) for one in got.answers} == {
+        (37, 13), (37, 14), (37, 15), (37, 16), (37, 17), (38, 13), (38, 14), (38, 15), (38, 16),
+    }  # fmt: skip
+    assert got.unknown == ("params",)
+
+
+def test_the_nearest_is_shown_where_nothing_meets_the_budgets() -> None:
+    got = fitted("lstm", "hidden=8:64:x2", params="10K ± 5%", macs=">= 1K")
+    # 12h² + 56h: 3,968 at 16, 14,080 at 32, which is nearer in parts of the budget.
+    assert not got.answers
+    assert got.nearest is not None
+    assert (got.nearest.values, got.nearest.figures["params"]) == ({"hidden": 32}, 14_080)
+
+
+def test_a_kept_ratio_need_not_divide_the_own_value() -> None:
+    # 20 is no multiple of 3.
+    got = fitted("lstm", "hidden=8:64", keep="hidden/d=3", params="<= 10K")
+    assert got.answers
+    assert all(one.values["hidden"] == 3 * one.values["d"] for one in got.answers)
+
+
+def test_values_off_the_steps_are_named() -> None:
+    got = fitted("gpt2", "d=100:2000:5", params="100M ± 5%")
+    assert got.left_out == ("searched: of d, multiples of 12, which are 32 of 381 values",)
+
+
+def test_tokens_a_second_bound_by_launches_are_known_everywhere() -> None:
+    # Fused kernels alone depend on which results stay on the chip.
+    target = Target("gpt2", {"T": "1", "depth": "2"}, dtype="bfloat16", past=64)
+    got = fit(
+        FitRequest(
+            target, parse_axes(["d=768:3072:768"]), {"tokens_per_second": Figure.parse(">= 1G")},
+            speed=Speed(accelerator("H100").peaks("bfloat16")), seconds=60,
+        )
+    )  # fmt: skip
+    assert (got.met, got.dropped, got.unknown) == (0, 0, ())
+    assert got.nearest is not None
 
 
 def test_the_command_writes_the_spec(tmp_path: Path) -> None:
@@ -214,6 +277,15 @@ def test_the_command_shows_options_to_copy() -> None:
         (["--vary", "hidden=8:64", "--chinchilla", "<= 1G"], 2, "write the number of tokens, as in --chinchilla 26G"),
         (["--vary", "hidden=8:64", "--compute", "-1"], 2, "--compute: write the FLOPs of the training"),
         (["--vary", "hidden=8:16", "--params", ">= 1G"], 1, ""),
+        (["--vary", "hidden=8:16", "--params", ">= 2K", "--params", "<= 1K"], 2, "no number is >= 2K and <= 1K"),
+        (
+            ["--vary", "hidden=8:16", "--params", "1K", "--keep", "hidden/e=2"],
+            2,
+            "--keep hidden/e: e is no var of lstm",
+        ),
+        (["--vary", "hidden=8:16", "--params", "1K", "--keep", "d/hidden=2"], 2, "d has to be varied, by --vary"),
+        (["--vary", "hidden=8:9", "--params", "1K", "--keep", "hidden/d=20"], 2, "is a multiple of that"),
+        (["--vary", "hidden=8:16", "--kv-cache", "1K"], 2, "--kv-cache: lstm has none: it takes no tokens"),
         (
             ["--vary", "hidden=8:16", "--params", "5 GB"],
             2,

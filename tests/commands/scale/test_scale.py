@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from held_out import wrong_figures
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from fwdscope.cli import app
 from fwdscope.commands.scale import Scaling, grow, layer_formulas
 from fwdscope.errors import InputError
 from fwdscope.polynomial import Maximum, Polynomial, variable
+from fwdscope.render.scale import render
 from fwdscope.settings import TrainingSettings
 from fwdscope.targets import Target
 
@@ -269,6 +271,43 @@ def test_a_figure_without_a_formula_in_a_var_has_none_elsewhere(tmp_path: Path) 
     assert got.check_values({"size": 42})[0].endswith("a formula for size = 37 alone")
     assert [one.name for one in got.checked] == ["B"]
     assert next(got.off_texts()).startswith("params, MACs, FLOPs, read, written have no formula in size: a polynomial")
+    data = got.to_json([{"B": 3}, {"size": 42}])
+    assert data["figures"]["macs"]["only"] == {"size": {"from": 37, "to": 37}}
+    assert [one["figures"].get("macs") for one in data["at"]] == [3 * 5 * 37, None]
+    assert "size" not in render(got, "python").partition("def macs(")[2].partition(")")[0]
+    assert "at size = 37" in render(got, "latex")
+
+
+def test_what_has_formulas_in_few_vars_has_them_at_the_others_own_values(tmp_path: Path) -> None:
+    spec = "vars: {B: 2, size: 6, width: 3}\ninputs: {x: 'randn(B, size)'}\nlayers: [Linear(size // 7 + 2 ** width)]\n"
+    (tmp_path / "floors.yaml").write_text(spec)
+    got = grow(Target(str(tmp_path / "floors.yaml")), ["B", "size", "width"], held_out=2)
+    # Neither in size nor, at size = 6, in width: ⌊6 / 7⌋ + 2³ results of 6 products.
+    assert got["macs"] == 48 * B
+    assert got.figures["macs"].fixed == {"size": 6, "width": 3}
+
+
+def test_a_loop_that_data_decide_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text(
+        "vars: {d: 8}\ninputs: {x: 'randn(2, d)'}\nlayers:\n  - modules: {fc: Linear(d)}\n  - h = fc(x)\n"
+        "  - while: h.sum() > 0\n    do:\n      - h = fc(h)\n    limit: 3\n  - h\n"
+    )  # fmt: skip
+    text = run(str(tmp_path / "loop.yaml"))
+    assert "note: line 6: the data decide how often this runs; shown is one round" in text
+
+
+def test_a_growth_is_short_where_it_is_shown() -> None:
+    assert repr(growth("lstm", "B,T")) == "<Scaling of lstm in B, T>"
+    with pytest.raises(InputError, match="d is not varied"):
+        growth("lstm", "B,T")(d=3)
+
+
+def test_the_python_text_takes_arrays() -> None:
+    names: dict[str, object] = {}
+    got = growth("gpt2", "B,T,d,depth")
+    exec(render(got, "python"), names)
+    found = names["peak_activations"](T=torch.tensor([64, 4096]), d=torch.tensor([768, 12_288]))  # type: ignore[operator]
+    assert found.tolist() == [got["peak_activations"](B=1, T=64, d=768), got["peak_activations"](B=1, T=4096, d=12_288)]
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -365,10 +404,11 @@ def test_the_page_has_a_chart_of_each_figure_that_a_var_changes(tmp_path: Path) 
         (["lstm", "--in", "B", "--optimizer", "sgd"], "--optimizer is of a training step: add --training"),
         (["lstm", "--in", "B", "--training", "--past", "8"], "leave --past out"),
         (["lstm", "--in", "B", "--training", "--optimizer", "sdg"], "there is no optimizer 'sdg'"),
-        (["lstm", "--in", "hiden"], "hiden is no var of lstm that is a whole number above 0; did you mean hidden?"),
+        (["lstm", "--in", "hiden"], "hiden is no var of lstm; did you mean hidden?"),
         (["lstm", "--in", "B", "--at", "T=3"], "T is not varied; the formulas are in B"),
         (["lstm", "--in", "B", "--at", "B=x"], "--at B=x: write a whole number above 0"),
         (["lstm", "--format", "xml"], "unknown format xml"),
+        (["lstm", "--in", "B", "--at", "B=1,B=2"], "B is given twice; for several sizes write --at once for each"),
     ],
 )
 def test_wrong_input_says_what_is_known(arguments: list[str], message: str) -> None:
