@@ -573,11 +573,12 @@ def grow(
     primary: list[Key] = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())]
     kinds: tuple[type, ...] = ()
     if only:
-        always = {part for name in names_of_all for part in _PEAKS.get(name, ())}
+        # What is alive was written.
+        always = {part for name in names_of_all if name in _PEAKS for part in (*_PEAKS[name], "bytes_written")}
         primary = [key for key in primary if key in only or key in always] or ["params"]
         if times:
             primary += ["flops", "bytes_read", "bytes_written", "fused_ends", "tokens"]
-        kinds = (LiveKey,) * (not always and not _PEAKS.keys() & only) + (RowKey, FusedKey) * (not times)
+        kinds = (LiveKey,) * (not always) + (RowKey, FusedKey) * (not times)
 
     def sample(values: Mapping[str, int]) -> Figures | None:
         if until is not None and time.perf_counter() > until and tuple(values.items()) not in probe.known:
@@ -590,7 +591,11 @@ def grow(
     sums = {} if kinds else sums_of(probe.rows)
 
     def interpolation(sample: Callable[[Mapping[str, int]], Figures | None], base: Mapping[str, int]) -> Interpolation:
-        return Interpolation(sample, base, primary, held_out, on_progress, sizes, compared, sums=sums)
+        # Layers of their own for each number of layers have no formula each, but together.
+        return Interpolation(
+            sample, base, primary, held_out, on_progress, sizes, compared, sums=sums, ignored=_PEAKS,
+            is_instead=lambda key: isinstance(key, LiveKey) and bool(key.of_all),
+        )  # fmt: skip
 
     cache = ["kv_cache"] * ("kv_cache" in (probe(base) or ()) and (not only or "kv_cache" in only))
     names_of_all += cache

@@ -13,7 +13,7 @@ import math
 import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from operator import itemgetter, mul
@@ -33,13 +33,11 @@ _PRIME = 2**127 - 1
 # How often a var may divide.
 _MOST_LIFTS = 4
 # The most values of one var that are tried for a degree, and after how many other values are tried first.
-_MOST_VALUES, _FEW_VALUES = 8, 5
+_MOST_VALUES, _FEW_VALUES = 8, 6
 # What an evaluation costs is a figure too, of this key. Where it is beyond ``_SLOW``, a var that makes it ``_DEAR``
 # times as much is evaluated at small values; and no far value may cost ``_FAR`` times as much and ``_CHEAP``.
 COST = "cost"
 _DEAR, _SLOW, _FAR, _CHEAP = 1.4, 800, 3, 400
-# Where ranges are known, any values in them serve.
-_SLOW_LIKE = 100
 # Multiples that nearly all sizes of networks may take.
 _COARSE = 192
 
@@ -55,6 +53,8 @@ class VarRange:
     step: int
     low: int
     high: int
+    # The step between the values that formulas are made from.
+    coarse: int = 0
     # Of a var without a constant step, all values that were tried.
     listed: bool = False
     # By figure: its degree, once it is multiplied by the var so many times (``lifts``); and where its range is smaller.
@@ -106,6 +106,20 @@ class _Group(NamedTuple):
     members: list[int]
 
 
+class _Axis(NamedTuple):
+    """A var that is joined to others, which are at its first node: terms are powers of it and a shift."""
+
+    name: str
+    nodes: tuple[int, ...]
+    # Modulo the prime. ``(T + 3) · B`` has one term where 3 is added.
+    shift: int = 0
+
+    def powers(self, count: int, exponents: Iterable[int]) -> list[list[int]]:
+        """Powers of the first nodes."""
+        few = [*exponents]
+        return [[pow(x + self.shift, k, _PRIME) for k in few] for x in self.nodes[:count]]
+
+
 class _Class(NamedTuple):
     """Figures that are the same along all vars: how often they are multiplied by each, and the powers they have."""
 
@@ -121,7 +135,8 @@ class Interpolation:
 
     ``primary`` are the figures that decide which degrees, steps and ranges are checked: others are parts of them.
     ``held_out`` is how many points formulas are checked at, besides the corners of the ranges. ``sums`` are figures
-    that may be sums of others, each as often as one more says.
+    that may be sums of others, each as often as one more says. Of ``ignored`` figures no formulas are sought, as the
+    largest of several has none; nor of those that others are instead of (``is_instead``) if all networks have these.
     """
 
     def __init__(
@@ -133,8 +148,9 @@ class Interpolation:
         on_progress: Callable[[str], None] = lambda _: None,
         sizes: Iterable[int] = (),
         thresholds: Iterable[int] = (),
-        dear: Iterable[str] = (),
         sums: Mapping[Key, Sequence[tuple[Key, Key]]] | None = None,
+        ignored: Collection[Key] = (),
+        is_instead: Callable[[Key], bool] = lambda _: False,
     ) -> None:
         self.sample, self.base, self.primary, self.on_progress = sample, dict(base), tuple(primary), on_progress
         self.names = tuple(base)
@@ -149,16 +165,18 @@ class Interpolation:
         self.random = random.Random(0)
         first = self.at(self.base)
         assert first is not None
-        self.cost = first.get(COST, 0)
+        self.cost = self.most_cost = first.get(COST, 0)
         # Figures go by their numbers among these. Those that all probed networks had are ``live``.
         self.keys = list(first)
         self.numbers = {key: i for i, key in enumerate(self.keys)}
-        self.live = [i for i, key in enumerate(self.keys) if key != COST]
+        sought = [i for i, key in enumerate(self.keys) if key != COST and key not in ignored]
+        self.live = [i for i in sought if not is_instead(self.keys[i])]
+        self.instead = [i for i in sought if is_instead(self.keys[i])]
         self.main = [self.numbers[key] for key in self.primary if key in self.numbers]
         # How the others are set while one is probed.
         self.anchor = dict(base)
         # Vars whose size makes an evaluation dear.
-        self.dear: set[str] = {*dear}
+        self.dear: set[str] = set()
 
     def at(self, point: Mapping[str, int]) -> Figures | None:
         """The figures at a point, evaluated once."""
@@ -185,7 +203,7 @@ class Interpolation:
         best: tuple[int, list[int], list[_Row], list[int]] | None = None
         for tried in self.sequences(name):
             score, values, rows = self.settle(name, tried, _FEW_VALUES)
-            if len(values) >= 3 and (best is None or score > best[0]):
+            if len(rows) >= 3 and (best is None or score > best[0]):
                 best = score, values, rows, tried
             if score == len(self.main):
                 break
@@ -196,19 +214,21 @@ class Interpolation:
             _, values, rows = self.settle(name, tried, _MOST_VALUES)
         steps = {b - a for a, b in itertools.pairwise(tried)}
         step = steps.pop() if len(steps) == 1 else 0
-        found = VarRange(name, self.base[name], values, step, min(values), max(values), listed=not step)
-        groups = self.set_degrees(found, rows)
+        spare = [value for value in values if step and value > tried[-1]]
+        near = [value for value in values if value not in spare]
+        found = VarRange(name, self.base[name], near, step, min(near), max(near), step, listed=not step)
+        groups = self.set_degrees(found, values, rows)
         if step:
             self.refine(found, groups)
             self.extend(found, groups)
         return found
 
-    def set_degrees(self, found: VarRange, rows: Sequence[_Row]) -> list[_Group]:
+    def set_degrees(self, found: VarRange, values: Sequence[int], rows: Sequence[_Row]) -> list[_Group]:
         """Take the degree of each figure, or that it has no formula, from its values."""
         groups = []
         self.live = [i for i in self.live if all(row[i] is not None for row in rows)]
         for column, members in _alike(rows, self.live).items():
-            one, keys = _lift_and_degree(found.values, column), [self.keys[i] for i in members]
+            one, keys = _lift_and_degree(values, column), [self.keys[i] for i in members]
             if one is None:
                 found.broken.update(keys)
                 continue
@@ -229,9 +249,10 @@ class Interpolation:
             yield arithmetic(4, 4)
         if base <= 8:
             yield arithmetic(max(base, 3), 1)
-        if base > 1:
-            yield arithmetic(base, base)
-        yield arithmetic(base, math.lcm(base, _COARSE) if base < _COARSE else _COARSE)
+        coarse = [arithmetic(base, base)] * (base > 1)
+        coarse.append(arithmetic(base, math.lcm(base, _COARSE) if base < _COARSE else _COARSE))
+        # Multiples of a large size that is no multiple of anything have other rests by the stride.
+        yield from reversed(coarse) if base > _COARSE and base % 4 else coarse
         if base % 8 == 0:
             yield arithmetic(base // 8, base // 8)
         yield arithmetic(2, 1)
@@ -245,37 +266,66 @@ class Interpolation:
     def settle(self, name: str, values: Sequence[int], most: int) -> tuple[int, list[int], list[_Row]]:
         """How many primary figures fit polynomials with a value to spare, the values that it took, and the figures.
 
-        These are fewer than three values where one refuses to build.
+        The values to spare may be others that are looked at anyway. There are fewer than three values where one refuses
+        to build.
         """
         step = values[1] - values[0] if len(values) > 1 else 0
-        steady = all(b - a == step for a, b in itertools.pairwise(values))
-        # Where steps are large the value to spare is the next to the first, which serves if any value does.
-        near = self.anchor | {name: values[0] + 1} if steady and step > 1 else None
-        score, taken, rows = 0, list[int](), list[_Row]()
+        is_even = all(b - a == step for a, b in itertools.pairwise(values))
+        taken, rows = list[int](), list[_Row]()
         for value in values:
-            if (found := self.row({**self.anchor, name: value})) is None:
-                if steady:
+            if (row := self.affordable(name, value, _FAR - 1)) is None:
+                if is_even:
                     break
                 continue
             taken.append(value)
-            rows.append(found)
-            score = self.score(taken, rows)
-            if near and len(taken) > 1 and score < len(self.main) and (beside := self.row(near)) is not None:
-                more = [*taken, near[name]], [*rows, beside]
-                if self.score(*more) == len(self.main):
-                    return len(self.main), *more
-            if score == len(self.main) or len(taken) == most:
+            rows.append(row)
+            if self.fit(taken, rows, self.main) or len(taken) == most:
                 break
-        return score, taken, rows
+            if is_even and (found := self.settle_early(name, taken, rows, step)) is not None:
+                return len(self.main), *found
+        return sum(self.fit(taken, rows, [i]) for i in self.main), taken, rows
 
-    def score(self, values: Sequence[int], rows: Sequence[_Row]) -> int:
-        """How many primary figures fit polynomials with a value to spare."""
-        if len(values) < 3:
-            return 0
-        columns = dict.fromkeys(zip(*[[row[i] for i in self.main] for row in rows], strict=True), 0)
-        for column in columns:
-            columns[column] = None not in column and _lift_and_degree(values, column) is not None
-        return sum(columns[tuple([row[i] for row in rows])] for i in self.main)
+    def settle_early(
+        self, name: str, taken: list[int], rows: list[_Row], step: int
+    ) -> tuple[list[int], list[_Row]] | None:
+        """More values with which all primary figures fit: one or a likely step beyond the first, and the farthest.
+
+        The farthest is among them if all figures fit there.
+        """
+        start, beside = taken[0], [1] * (step > 1)
+        far = next(self.spread(name, start, step, down=False))
+        is_new = step in (1, self.base[name]) and far > start + step * _MOST_VALUES
+        for by in beside or [0]:
+            near = self.affordable(name, start + by) if by else None
+            if near is None and by == 1:
+                beside += self.likely(name, start, step)[:1]
+            if near is None and (by or len(taken) < 2):
+                continue
+            more, of = ([*taken, start + by], [*rows, near]) if near is not None else (taken, rows)
+            end = self.affordable(name, far) if is_new else None
+            if end is not None and self.fit([*more, far], [*of, end], self.main):
+                if self.fit([*more, far], [*of, end], self.live):
+                    return [*more, far], [*of, end]
+                third = self.affordable(name, start + 3 * by) if by else None
+                if third is not None and self.fit([*more, start + 3 * by], [*of, third], self.main):
+                    return [*more, start + 3 * by], [*of, third]
+            elif self.fit(more, of, self.main):
+                return more, of
+            elif by == 1 and len(taken) > 1:
+                beside += self.likely(name, start, step)[:1]
+        return None
+
+    def fit(self, values: Sequence[int], rows: Sequence[_Row], numbers: Sequence[int]) -> bool:
+        """Whether figures fit polynomials with a value to spare."""
+        return len(values) > 2 and all(
+            None not in column and _lift_and_degree(values, column) is not None for column in _alike(rows, numbers)
+        )
+
+    def likely(self, name: str, start: int, step: int) -> list[int]:
+        """Parts of a step that are likely to be one: a number of heads where the next value refuses to build."""
+        sizes = sorted(size for size in self.sizes if 4 <= size <= 128)[:2]
+        is_refused = self.at({**self.anchor, name: start + 1}) is None
+        return [one for one in (*sizes * is_refused, 32, 8) if one < step and step % one == 0]
 
     def refine(self, found: VarRange, groups: Sequence[_Group]) -> None:
         """Find the finest step at which the figures keep their formulas."""
@@ -283,44 +333,48 @@ class Interpolation:
         main = [one._replace(members=[i for i in one.members if i in self.main]) for one in main]
         start, coarse = found.values[0], found.step
 
-        def fits(step: int, times: Iterable[int] = (1, 3)) -> bool:
+        def fits(step: int, *times: int) -> bool:
             return step == coarse or all(not self.follow(found, main, start + step * k)[1] for k in times)
 
-        if fits(1):
+        def finest(*times: int) -> int:
+            step = coarse
+            for prime in _primes(coarse):
+                low, high = 0, next(k for k in itertools.count() if step % prime ** (k + 1))
+                while low < high:
+                    middle = (low + high + 1) // 2
+                    low, high = (middle, high) if fits(step // prime**middle, *times) else (low, middle - 1)
+                step //= prime**low
+            return step
+
+        if fits(1, 1, 3):
             found.step = 1
             return
-        # Sizes are multiples of heads where the next one refuses to build, and of strides where it does not.
-        is_refused = self.at({**self.anchor, found.name: start + 1}) is None
-        for step in (8, 4, 2) if is_refused else (32, 16, 8, 4, 2):
-            if coarse % step == 0:
-                if not fits(step, [1]):
-                    break
-                found.step = step
-        if found.step < coarse and fits(found.step):
-            return
-        found.step = coarse
-        for prime in _primes(coarse):
-            low, high = 0, next(k for k in itertools.count() if found.step % prime ** (k + 1))
-            while low < high:
-                middle = (low + high + 1) // 2
-                low, high = (middle, high) if fits(found.step // prime**middle) else (low, middle - 1)
-            found.step //= prime**low
+        found.step = next((step for step in self.likely(found.name, start, coarse) if fits(step, 1)), 0) or finest(1)
+        for prime in _primes(found.step):
+            while found.step % prime == 0 and fits(found.step // prime, 1):
+                found.step //= prime
+        if not fits(found.step, 1, 3):
+            found.step = finest(1, 3)
 
     def extend(self, found: VarRange, groups: Sequence[_Group]) -> None:
         """How far down and up the formulas hold: of each figure as far as it does, and of all where one does."""
         least = found.values[0] % found.step or found.step
-        downward = [least, least + found.step, found.base, *self.spread(found, down=True)]
+        spread = [[*self.spread(found.name, found.values[0], found.step, down=down)] for down in (True, False)]
+        downward = [least, least + found.step, found.base, *spread[0]]
         downward = sorted({value for value in downward if 0 < value < found.low and not (value - least) % found.step})
-        upward = [value for value in self.spread(found, down=False) if value > found.high]
+        upward = [value for value in spread[1] if value > found.high]
         stray: set[Key] = set()
         for values, ends, end in ((downward, found.lows, found.low), (upward, found.highs, found.high)):
-            waiting = groups
-            for value in values:
+            waiting, lost = groups, list[_Group]()
+            for i, value in enumerate(values):
+                if i == 2 and self.affordable(found.name, values[-1]) is not None:
+                    # What is wrong at the nearest is not looked at any farther.
+                    waiting, lost = self.follow(found, waiting, values[-1])
                 follow, waiting = self.follow(found, waiting, value)
-                ends |= dict.fromkeys(follow, value)
+                ends |= dict.fromkeys(self.keys_of(follow), value)
                 if not waiting:
                     break
-            rest = [self.keys[i] for one in waiting for i in one.members]
+            rest = self.keys_of([*waiting, *lost])
             ends |= dict.fromkeys(rest, end)
             stray.update(rest if any(self.known.get(self.place(found.name, value)) for value in values) else ())
         # What holds at the values alone that it was made from is a coincidence.
@@ -344,7 +398,7 @@ class Interpolation:
             inside = {i for one in groups for i in one.members if (key := self.keys[i]) in found.degrees
                       and found.lows[key] <= value <= found.highs[key]}  # fmt: skip
             within = [one._replace(members=[i for i in one.members if i in inside]) for one in groups]
-            for key in [self.keys[i] for one in self.follow(found, within, value)[1] for i in one.members]:
+            for key in self.keys_of(self.follow(found, within, value)[1]):
                 if value < min(found.base, found.values[0]):
                     found.lows[key] = value + found.step
                 elif value > max(found.base, *found.values):
@@ -357,71 +411,96 @@ class Interpolation:
         """Where a var has a value and the others stay."""
         return tuple([value if one == name else self.anchor[one] for one in self.names])
 
-    def spread(self, found: VarRange, down: bool) -> Iterator[int]:
+    def spread(self, name: str, start: int, step: int, down: bool) -> Iterator[int]:
         """Values far from the first, the farthest first."""
-        start, step = found.values[0], found.step
-        most = max(found.base, start)
+        most = max(self.base[name], start)
         for factor in (16, 4, 2) if not down else (8, 4, 2):
             if down:
                 yield start - step * ((start - start // factor) // step)
-            elif found.name in self.dear:
+            elif name in self.dear:
                 yield start + step * (-((start - most) // step))
             else:
                 yield start + step * ((most * factor - start) // step)
 
-    def affordable(self, name: str, value: int) -> _Row | None:
-        """The figures with another value of a var; None if it cannot be built, or is too dear to look at again."""
-        there = self.at({**self.anchor, name: value})
-        dear = there is not None and there.get(COST, 0) > max(_FAR * self.cost, _CHEAP) and value != self.base[name]
-        return None if dear else self.row({**self.anchor, name: value})
+    def affordable(self, name: str, value: int, times: int = _FAR) -> _Row | None:
+        """The figures with another value of a var; None if it cannot be built, or is so many times as dear."""
+        point, limit = {**self.anchor, name: value}, max(times * self.cost, self.most_cost // 2, _CHEAP)
+        if self.place(name, value) not in self.known and value != self.base[name]:
+            at = self.names.index(name)
+            line = [(place[at], there[COST]) for place, there in self.known.items()
+                    if there is not None and COST in there and place == self.place(name, place[at])]  # fmt: skip
+            (low, least), (high, most) = min(line, default=(0, 0)), max(line, default=(0, 0))
+            # It costs as much more as there is more of it.
+            if value > high > low and most + (most - least) * (value - high) / (high - low) > limit:
+                return None
+        there = self.at(point)
+        is_dear = there is not None and there.get(COST, 0) > limit and value != self.base[name]
+        return None if is_dear else self.row(point)
 
-    def follow(self, found: VarRange, groups: Sequence[_Group], value: int) -> tuple[list[Key], list[_Group]]:
+    def follow(self, found: VarRange, groups: Sequence[_Group], value: int) -> tuple[list[_Group], list[_Group]]:
         """Of groups those that are at a value what their formulas give, and the others; all where it is not built."""
         if (there := self.affordable(found.name, value)) is None:
             return [], list(groups)
-        right: list[Key] = []
-        rest = []
+        right, rest = list[_Group](), list[_Group]()
         for one in groups:
             here = found.values[: one.degree + 1]
             if value in here:
                 wanted = one.column[here.index(value)]
             else:
                 wanted = _following(here, one.column, one.lift, value)
-            right += [self.keys[i] for i in one.members if there[i] == wanted]
-            if others := [i for i in one.members if there[i] != wanted]:
-                rest.append(one._replace(members=others))
+            members = [i for i in one.members if there[i] == wanted]
+            if len(members) == len(one.members):
+                right.append(one)
+                continue
+            rest.append(one._replace(members=[i for i in one.members if there[i] != wanted]))
+            right += [one._replace(members=members)] * bool(members)
         return right, rest
+
+    def keys_of(self, groups: Iterable[_Group]) -> list[Key]:
+        """The figures in groups."""
+        return [self.keys[i] for one in groups for i in one.members]
 
     # -- all vars -----------------------------------------------------------------------------------------------------
 
-    def find(self, like: Sequence[VarRange] = ()) -> Found:
-        """Formulas of all figures. Ranges that others were found in are taken over from ``like``."""
-        for one in like:
-            self.anchor[one.name] = one.values[0]
-        self.choose_small(_SLOW_LIKE if like else _SLOW)
-        ranges: list[VarRange] = []
-        alone: list[str] = []
+    def probe_all(self) -> tuple[list[VarRange], list[str]]:
+        """The ranges of all vars, and the vars that have one value."""
+        ranges, alone = list[VarRange](), list[str]()
         for name in sorted(self.names, key=lambda one: one not in self.dear):
-            known = next((one for one in like if one.name == name), None)
-            found = self.probe(name) if known is None else self.probe_like(known)
-            if found is None:
+            if (found := self.probe(name)) is None:
                 alone.append(name)
                 continue
             ranges.append(found)
             if self.anchor[name] not in found.values:
                 self.anchor[name] = found.values[0]
+        return ranges, alone
+
+    def find(self) -> Found:
+        """Formulas of all figures."""
+        self.choose_small(_SLOW)
+        anchor, own, first = dict(self.anchor), self.live, self.known[tuple(self.base.values())] or {}
+        ranges, alone = self.probe_all()
+        if self.instead and any(one is not None and one.keys() != first.keys() for one in self.known.values()):
+            self.anchor, self.live = anchor, [*own, *self.instead]
+            ranges, alone = self.probe_all()
         keys = [self.keys[i] for i in self.live]
         keys = [key for key in keys if all(key in one.degrees or key in one.broken for one in ranges)]
         broken = {key: (*alone, *(one.name for one in ranges if key in one.broken)) for key in keys}
-        formulas = self.join(ranges, [key for key, names in broken.items() if not names])
-        held_out, wrong = self.check(ranges, formulas)
+        joined = [key for key, names in broken.items() if not names]
+        formulas = self.join(ranges, joined)
+        points = self.hold_out(ranges, formulas)
+        self.row(points[-1])
+        # Terms that vanish at the first values are seen at the second.
+        primary = {*self.primary, *self.sums, *(key for parts in self.sums.values() for part in parts for key in part)}
+        if missed := primary.intersection(joined) & (self.wrong(formulas, ranges, []) | ({*joined} - formulas.keys())):
+            formulas |= self.join(ranges, [key for key in joined if key in missed], 1)
+        held_out, wrong = self.check(ranges, formulas, points)
         broken |= dict.fromkeys(wrong, self.names)
         formulas = {key: formula for key, formula in formulas.items() if key not in wrong}
         none = {key: names for key, names in broken.items() if key not in formulas}
         return Found(tuple(ranges), formulas, none, held_out, len(self.known))
 
     def check(
-        self, ranges: Sequence[VarRange], formulas: Mapping[Key, Polynomial]
+        self, ranges: Sequence[VarRange], formulas: Mapping[Key, Polynomial], near: Sequence[Mapping[str, int]]
     ) -> tuple[tuple[Mapping[str, int], ...], set[Key]]:
         """Points that formulas were not made from, and the figures whose formulas are wrong at one.
 
@@ -432,9 +511,9 @@ class Interpolation:
         for least in (0, 2, 1):
             for one in ranges if least else ():
                 if not one.listed and one.step >= least:
-                    one.step = one.values[1] - one.values[0]
+                    one.step = one.coarse
                     one.low += (one.values[0] - one.low) % one.step
-            tried += self.hold_out(ranges, formulas)
+            tried += self.hold_out(ranges, formulas) if least else near
             points = [point for point in tried if all(point[one.name] in one.choices() for one in ranges)]
             attempts.append(([(one.step, one.low) for one in ranges], points))
             wrong = self.wrong(formulas, ranges, points, is_brief=True)
@@ -458,7 +537,7 @@ class Interpolation:
         points: Sequence[Mapping[str, int]],
         is_brief: bool = False,
     ) -> set[Key]:
-        """The figures that are not what their formulas give at a point in their ranges, or have no point there.
+        """The figures that are not what their formulas give at a point in their ranges, or have no point of some there.
 
         All points that were evaluated before are looked at too. Where ``is_brief`` no more points are looked at once
         one of the primary figures is wrong.
@@ -482,7 +561,8 @@ class Interpolation:
             looked.append(point)
             wrong |= self.compare(primary, ranges, [point])[0] if is_brief else set()
         more, seen = self.compare(groups, ranges, looked)
-        return {key for key in formulas if (i := self.numbers[key]) in wrong or i in more or i not in seen}
+        wrong |= more
+        return {key for key in formulas if (i := self.numbers[key]) in wrong or (points and i not in seen)}
 
     def compare(
         self,
@@ -507,53 +587,64 @@ class Interpolation:
             seen.update(members if at else ())
         return wrong, seen
 
-    def probe_like(self, known: VarRange) -> VarRange | None:
-        """The degrees in a var whose range is known."""
-        values = known.values
-        if known.name in self.dear and not known.listed:
-            values = [value for value in known.choices()[: _MOST_VALUES + 1] if value > 1][:_MOST_VALUES]
-            self.anchor[known.name] = values[0]
-        _, values, rows = self.settle(known.name, values, _MOST_VALUES)
-        if len(values) < 3:
-            return None
-        found = replace(known, values=values, degrees={}, broken=set())
-        self.set_degrees(found, rows)
-        return found
-
     def choose_small(self, limit: int) -> None:
         """Where an evaluation is slow, put small values for the vars that make it so."""
+        if self.cost <= limit:
+            return
         # Numbers of layers, which mostly do, are smaller than sizes.
-        for name in sorted(self.names, key=lambda one: self.base[one]):
-            for small in (self.base[name] // 4, self.base[name] // 16, 2):
+        order = sorted(self.names, key=lambda one: self.base[one])
+        for few in (2, 0):
+            small = {name: n for name, n in self.base.items() if n >= 8}
+            small = {name: few if few and n < 64 else n // 4 for name, n in small.items()}
+            together = self.at({**self.base, **small})
+            if together is not None:
+                break
+        for name in order:
+            if together is not None and self.cost <= _DEAR * together[COST]:
+                return
+            for value in dict.fromkeys((small.get(name, 2), self.base[name] // 16, 2)):
                 if self.cost <= limit:
                     return
-                if small < 2 or small >= self.anchor[name]:
+                if value < 2 or value >= self.anchor[name]:
                     continue
-                found = self.at({**self.anchor, name: small})
+                found = self.at({**self.anchor, name: value})
                 if found is None:
                     continue
                 if self.cost <= _DEAR * found[COST]:
                     break
                 self.dear.add(name)
-                self.anchor[name], self.cost = small, found[COST]
+                self.anchor[name], self.cost = value, found[COST]
 
-    def join(self, ranges: Sequence[VarRange], keys: Sequence[Key]) -> dict[Key, Polynomial]:
+    def join(self, ranges: Sequence[VarRange], keys: Sequence[Key], at: int = 0) -> dict[Key, Polynomial]:
         """The formulas of figures that have one in each var alone, by adding one var after the other.
 
-        In each var a term has one of the powers that the figure has in it alone.
+        In each var a term has one of the powers that the figure has where the others are at their first values, or
+        ``at`` any of the first values.
         """
         order = sorted(ranges, key=lambda one: -one.degree)
-        start = self.anchor | {one.name: one.values[0] for one in order}
-        lines = [[self.row(start | {one.name: node}) for node in one.values[: one.degree + 1]] for one in order]
-        rows = [row for line in lines for row in line if row is not None]
-        if not order or len(rows) < sum(map(len, lines)):
+        axes, rows = [], list[_Row | None]()
+        for one in order:
+            others = [value for value in one.values if value != one.values[at]]
+            axes.append(_Axis(one.name, (one.values[at], *others[: one.degree])))
+        for i in range(at, -1, -1):
+            start = self.anchor | {one.name: one.values[i] for one in order}
+            rows += [self.row(start | {axis.name: node}) for axis in axes for node in axis.nodes]
+        built = [row for row in rows if row is not None]
+        if not order or len(built) < len(rows):
             return {}
-        keys = [key for key in keys if all(row[self.numbers[key]] is not None for row in rows)]
-        summed = self.summed(keys, rows)
-        classes = self.classes(order, rows, [self.numbers[key] for key in keys if key not in summed])
-        for number in range(len(order)):
-            classes = self.joined(classes, order, number, start)
-        return self.polynomials(order, classes, summed)
+        keys = [key for key in keys if all(row[self.numbers[key]] is not None for row in built)]
+        summed = self.summed(keys, built)
+        lifted: dict[tuple[int, ...], list[int]] = {}
+        for key in keys:
+            if key not in summed:
+                lifted.setdefault(tuple([one.lifts.get(key, 0) for one in order]), []).append(self.numbers[key])
+        groups = [(lifts, *one) for lifts, some in lifted.items() for one in _alike(built, some).items()]
+        lines = list(zip(*[_lines(axes, lifts, column)[: len(axes)] for lifts, column, _ in groups], strict=True))
+        axes = [a._replace(shift=_shift(one, some)) for a, one, some in zip(axes, order, lines, strict=False)]
+        classes = [_Class(lifts, *_start(axes, lifts, column), some) for lifts, column, some in groups]
+        for number in range(len(axes)):
+            classes = self.joined(classes, axes, number)
+        return self.polynomials(axes, classes, summed)
 
     def summed(self, keys: Sequence[Key], rows: Sequence[_Row]) -> dict[Key, Sequence[tuple[Key, Key]]]:
         """The figures that are sums of others."""
@@ -567,36 +658,16 @@ class Interpolation:
                 found[whole] = parts
         return found
 
-    def classes(self, order: Sequence[VarRange], rows: Sequence[_Row], numbers: Sequence[int]) -> list[_Class]:
-        """Figures that are the same along each var, with the powers that they have there."""
-        found = []
-        nodes = [one.values[: one.degree + 1] for one in order]
-        inverses = [_inverse([[pow(x, k, _PRIME) for k in range(len(some))] for x in some]) for some in nodes]
-        lifted: dict[tuple[int, ...], list[int]] = {}
-        for i in numbers:
-            lifted.setdefault(tuple([one.lifts.get(self.keys[i], 0) for one in order]), []).append(i)
-        for lifts, alike in lifted.items():
-            for column, members in _alike(rows, alike).items():
-                values, powers = iter(column), []
-                for some, inverse, lift in zip(nodes, inverses, lifts, strict=True):
-                    line = _apply(inverse, [x**lift * y for x, y in zip(some, values, strict=False)])
-                    powers.append(tuple([k for k, c in enumerate(line) if c]))
-                first = column[0] * math.prod([some[0] ** lift for some, lift in zip(nodes, lifts, strict=True)])
-                found.append(_Class(lifts, tuple(powers), {(): first} if first else {}, members))
-        return found
-
-    def joined(
-        self, classes: Sequence[_Class], order: Sequence[VarRange], number: int, start: Mapping[str, int]
-    ) -> list[_Class]:
+    def joined(self, classes: Sequence[_Class], axes: Sequence[_Axis], number: int) -> list[_Class]:
         """The terms of figures in one var more, from as many points as the figure with the most terms takes."""
-        found, last, nodes = list[_Class](), order[number], order[number].values
-        chosen = [self.choose(classes, order, number, start, i) for i in range(last.degree + 1)]
+        found, last = list[_Class](), axes[number]
+        chosen = [self.choose(classes, axes, number, i) for i in range(len(last.nodes))]
         solvers: dict[tuple[Any, ...], tuple[list[tuple[int, ...]], list[list[int]]]] = {}
         for one in classes:
             powers, support = one.powers[number], sorted(one.terms)
             rows, scales = list[_Row](), list[int]()
             if (along := (powers, 0)) not in solvers:
-                solvers[along] = [], _inverse([[pow(x, k, _PRIME) for k in powers] for x in nodes[: len(powers)]])
+                solvers[along] = [], _inverse(last.powers(len(powers), powers))
             for i in range(1, len(powers)):
                 if (at := (tuple(support), i)) not in solvers:
                     places = _independent([*chosen[i]], support)
@@ -604,8 +675,10 @@ class Interpolation:
                     solvers[at] = places, _inverse(square) if len(places) == len(support) else []
                 for place in solvers[at][0]:
                     rows.append(chosen[i][place])
-                    point = (*place, nodes[i], *[start[other.name] for other in order[number + 1 :]])
+                    point = (*place, last.nodes[i], *[axis.nodes[0] for axis in axes[number + 1 :]])
                     scales.append(math.prod(map(pow, point, one.lifts)))
+            if len(rows) < len(support) * (len(powers) - 1):
+                continue
             for column, members in _alike(rows, one.members).items():
                 if None in column:
                     continue
@@ -624,14 +697,18 @@ class Interpolation:
         return found
 
     def choose(
-        self, classes: Sequence[_Class], order: Sequence[VarRange], number: int, start: Mapping[str, int], node: int
+        self, classes: Sequence[_Class], axes: Sequence[_Axis], number: int, node: int
     ) -> dict[tuple[int, ...], _Row]:
         """The figures at a node of a var and at places of those before, at which the terms of each are independent."""
         many = {frozenset(one.terms) for one in classes if node and len(one.powers[number]) > node}
         supports = [sorted(one) for one in many if not any(one < other for other in many)]
-        grid = list(itertools.product(*[one.values[: one.degree + 1] for one in order[:number]]))
-        names, last = [one.name for one in order[:number]], order[number]
-        points = [{**start, **dict(zip(names, place, strict=True)), last.name: last.values[node]} for place in grid]
+        start = (
+            self.anchor | {axis.name: axis.nodes[0] for axis in axes} | {axes[number].name: axes[number].nodes[node]}
+        )
+        before = axes[:number]
+        grid = list(itertools.product(*[axis.nodes for axis in before]))
+        points = [start | {axis.name: x for axis, x in zip(before, place, strict=True)} for place in grid]
+        grid = [tuple([x + axis.shift for axis, x in zip(before, place, strict=True)]) for place in grid]
         left = [[[_monomial(place, exponents) for exponents in one] for place in grid] for one in supports]
         chosen: dict[tuple[int, ...], _Row] = {}
         while True:
@@ -648,40 +725,45 @@ class Interpolation:
                 chosen[grid[at]] = row
 
     def polynomials(
-        self, order: Sequence[VarRange], classes: Sequence[_Class], summed: Mapping[Key, Sequence[tuple[Key, Key]]]
+        self, axes: Sequence[_Axis], classes: Sequence[_Class], summed: Mapping[Key, Sequence[tuple[Key, Key]]]
     ) -> dict[Key, Polynomial]:
         """The formulas of classes of figures, and of sums of them."""
         terms: dict[Key, dict[Exponents, int]] = {}
         for one in classes:
-            exact: dict[Exponents, int] = {}
-            for exponents, c in one.terms.items():
-                power = {var.name: e - lift for var, e, lift in zip(order, exponents, one.lifts, strict=True)}
-                exact[tuple([power.get(name, 0) for name in self.names])] = c
-            terms |= dict.fromkeys([self.keys[i] for i in one.members], exact)
+            terms |= dict.fromkeys([self.keys[i] for i in one.members], _expanded(axes, one))
 
-        def add(key: Key) -> dict[Exponents, int]:
-            if key not in terms:
+        def add(key: Key) -> dict[Exponents, int] | None:
+            if key not in terms and key in summed:
+                parts = [(add(times), add(part)) for times, part in summed[key]]
+                if any(one is None for pair in parts for one in pair):
+                    return None
                 whole = terms[key] = {}
-                for times, part in summed[key]:
-                    for one, c in add(times).items():
-                        for other, d in add(part).items():
-                            exponents = tuple(map(int.__add__, one, other))
-                            whole[exponents] = (whole.get(exponents, 0) + c * d) % _PRIME
-            return terms[key]
+                for (one, c), (other, d) in (
+                    pair
+                    for times, part in parts
+                    for pair in itertools.product((times or {}).items(), (part or {}).items())
+                ):
+                    exponents = tuple(map(int.__add__, one, other))
+                    whole[exponents] = (whole.get(exponents, 0) + c * d) % _PRIME
+            return terms.get(key)
 
         for key in summed:
             add(key)
-        at = [self.names.index(one.name) for one in order]
         made: dict[frozenset[tuple[Exponents, int]], Polynomial] = {}
         known: dict[int, Polynomial] = {}
         for few in terms.values():
             if id(few) not in known:
-                kind = frozenset(few.items())
+                kind = frozenset([(exponents, c) for exponents, c in few.items() if c])
                 if kind not in made:
-                    ordered = sorted(few, key=lambda exponents: [exponents[i] for i in at])
-                    made[kind] = Polynomial(self.names, {e: _rational(few[e]) for e in ordered if few[e]})
+                    polynomial = Polynomial([axis.name for axis in axes], {e: _rational(c) for e, c in sorted(kind)})
+                    made[kind] = polynomial.over(self.names)
                 known[id(few)] = made[kind]
         return {key: known[id(few)] for key, few in terms.items()}
+
+    def most(self, one: VarRange) -> int:
+        """The greatest value that formulas are checked at with all vars changed, where it makes evaluations dear."""
+        beyond = one.coarse * (len(one.values) < 3)
+        return min(one.high, max(one.values) + beyond) if one.name in self.dear else one.high
 
     def hold_out(self, ranges: Sequence[VarRange], keys: Collection[Key]) -> list[Mapping[str, int]]:
         """Points with all vars changed: corners of the ranges of figures, and others near and far.
@@ -697,13 +779,13 @@ class Interpolation:
                 point = {}
                 for i, one in enumerate(ranges):
                     # The values that make an evaluation dear are at the spec's own vars alone.
-                    most = min(box[i][1], max(one.values)) if one.name in self.dear else box[i][1]
+                    most = min(box[i][1], self.most(one))
                     point[one.name] = one.inside((box[i][0], most), ends[i])
                 found.append({**self.anchor, **point})
         for number in range(self.number):
             point = dict(self.anchor)
             for one in ranges:
-                choices = [*one.values] if one.name in self.dear else one.choices()
+                choices = one.choices()[: bisect_right(one.choices(), self.most(one))]
                 middle = choices.index(one.values[0])
                 if number % 2:
                     at = self.random.randint(max(0, middle - 3), min(len(choices) - 1, middle + 8))
@@ -774,6 +856,61 @@ def _lift_and_degree(values: Sequence[int], figures: Sequence[int]) -> tuple[int
 def _degree(values: Sequence[int], figures: Sequence[int]) -> int:
     """The degree of the polynomial through figures."""
     return next((n for n in range(len(values) - 1, 0, -1) if _differs(values[: n + 1], figures[: n + 1])), 0)
+
+
+@lru_cache(64)
+def _inverse_along(axis: _Axis) -> list[list[int]]:
+    return _inverse(axis.powers(len(axis.nodes), range(len(axis.nodes))))
+
+
+def _lines(axes: Sequence[_Axis], lifts: Sequence[int], column: Sequence[int]) -> list[list[int]]:
+    """The coefficients of a figure along each var, and again where the others have other values."""
+    values, lines = iter(column), []
+    for _ in range(len(column) // sum([len(axis.nodes) for axis in axes])):
+        for axis, lift in zip(axes, lifts, strict=True):
+            lines.append(_apply(_inverse_along(axis), [x**lift * next(values) for x in axis.nodes]))
+    return lines
+
+
+def _shift(ranges: VarRange, lines: Sequence[Sequence[int]]) -> int:
+    """What a var is added for the fewest terms: sizes that are no multiples of a stride are rounded to ones."""
+    rest = ranges.values[0] % (ranges.step or 1)
+    if not rest or ranges.lifts:
+        return 0
+    counts = dict.fromkeys((0, -rest, ranges.step - rest), 0)
+    for line in lines:
+        top = max((k for k, c in enumerate(line) if c), default=0)
+        for shift in counts:
+            counts[shift] += top > 0 and (line[top - 1] - shift * top * line[top]) % _PRIME == 0
+    return max(counts, key=lambda shift: counts[shift])
+
+
+def _start(
+    axes: Sequence[_Axis], lifts: Sequence[int], column: Sequence[int]
+) -> tuple[tuple[tuple[int, ...], ...], dict[Exponents, int]]:
+    """The powers of each var that a figure has along it, and what it is where they start."""
+    lines, powers = _lines(axes, lifts, column), []
+    for i in range(len(axes)):
+        powers.append(tuple(sorted({k for line in lines[i :: len(axes)] for k, c in enumerate(line) if c})))
+    first = column[0] * math.prod([axis.nodes[0] ** lift for axis, lift in zip(axes, lifts, strict=True)])
+    return tuple(powers), {(): first} if first else {}
+
+
+def _expanded(axes: Sequence[_Axis], one: _Class) -> dict[Exponents, int]:
+    """The terms of figures in the vars themselves."""
+    found: dict[Exponents, int] = {}
+    for exponents, coefficient in one.terms.items():
+        # A power of a sum is several terms.
+        spread: list[tuple[Exponents, int]] = [((), coefficient)]
+        for axis, e, lift in zip(axes, exponents, one.lifts, strict=True):
+            spread = [
+                ((*before, k - lift), c * math.comb(e, k) * pow(axis.shift, e - k, _PRIME) % _PRIME)
+                for before, c in spread
+                for k in range(0 if axis.shift else e, e + 1)
+            ]
+        for powers, c in spread:
+            found[powers] = (found.get(powers, 0) + c) % _PRIME
+    return found
 
 
 def _eliminate(rows: list[list[int]], at: int) -> None:

@@ -85,8 +85,12 @@ def test_a_value_that_the_network_compares_with_bounds_the_range() -> None:
     got = found({"f": "B * depth", "g": "B * (9 if depth == 5 else 3)"}, [4], B=1, depth=8)
     (depth,) = (one for one in got.ranges if one.name == "depth")
     assert (depth.bounds("f")[0], depth.bounds("g")[0]) == (1, 6)
-    # Between the values that it was found from, it is none.
-    assert found({"g": "B * (9 if depth == 20 else 3)"}, [20], B=1, depth=12).broken == {"g": ("depth",)}
+    # Found at 12, 13 and 192: from 20 on it is not looked at.
+    got = found({"g": "B * (9 if depth == 20 else 3)"}, [20], B=1, depth=12)
+    (depth,) = (one for one in got.ranges if one.name == "depth")
+    assert depth.bounds("g") == (1, 19)
+    # Between the values that it was found from, as 12 and 24 for a square, it is none.
+    assert found({"g": "B * depth * (9 if depth == 20 else depth)"}, [20], B=1, depth=12).broken == {"g": ("depth",)}
 
 
 def test_the_formula_of_a_sum_takes_no_points_of_its_own() -> None:
@@ -105,7 +109,7 @@ def test_the_formula_of_a_sum_takes_no_points_of_its_own() -> None:
 
 
 def test_a_large_step_is_not_followed_where_the_next_value_fits() -> None:
-    # T, 2 T and T + 1 fit a line, as T + 3 does; besides, both ends: 1 and 16 T.
+    # T, T + 1 and 16 T fit a line, as T + 3 and 1 do.
     values = set()
 
     def sample(at: Mapping[str, int]) -> dict[Key, int]:
@@ -113,7 +117,42 @@ def test_a_large_step_is_not_followed_where_the_next_value_fits() -> None:
         return {"f": 3 * at["T"] + 1}
 
     Interpolation(sample, {"T": 512}, ["f"], 0).find()
-    assert values == {512, 1024, 513, 515, 1, 8192}
+    assert values == {512, 513, 515, 1, 8192}
+
+
+def test_terms_that_vanish_at_the_first_values_are_found() -> None:
+    # Where d = 64, f does not grow with T and B; where T = 32 or B = 3, g is 0.
+    figures = {"f": "(d - 64) * T * B + d * d", "g": "(T - 32) * (B - 3) * d", "h": "B * T * d"}
+    got = found(figures, d=64, T=32, B=3)  # type: ignore[arg-type]
+    d, T, B = map(variable, ("d", "T", "B"))  # noqa: N806
+    assert got.formulas == {"f": (d - 64) * T * B + d * d, "g": (T - 32) * (B - 3) * d, "h": B * T * d}
+
+
+def test_a_rounded_size_takes_few_points() -> None:
+    # (1,066 + 22) / 32 are 34 strides: in the width alone there are four terms and more, in the strides two.
+    n = "((width + 31) // 32)"
+    figures = {"f": f"B * {n} * {n} * d + B * {n} * d * d", "width": "width"}
+    got = found(figures, width=1066, d=256, B=3)
+    at = {"width": 1066 + 320, "d": 512, "B": 4}
+    assert got.formulas["f"](at) == 4 * 44 * 44 * 512 + 4 * 44 * 512 * 512
+    assert next(one.step for one in got.ranges if one.name == "width") == 32
+
+
+def test_figures_that_stand_in_for_others_are_sought_where_those_are_missing() -> None:
+    def sample(at: Mapping[str, int]) -> dict[Key, int]:
+        layers: dict[Key, int] = {f"layer {i}": at["B"] for i in range(at["depth"])}
+        return {"all": at["depth"] * at["B"], "most": at["B"], "peak": max(100, at["B"]), **layers}
+
+    def sought(**base: int) -> set[Key]:
+        fixed = {"B": 1, "depth": 12, **base}
+        search = Interpolation(
+            lambda at: sample({**fixed, **at}), base, ["all"], 2, ignored=["peak"], is_instead=lambda key: key == "most"
+        )
+        return set(search.find().formulas)
+
+    layers = {f"layer {i}" for i in range(12)}
+    assert sought(B=2) == {"all", *layers}
+    assert sought(B=2, depth=12) == {"all", "most", *layers}
 
 
 _TERMS = st.lists(
