@@ -13,8 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fwdscope
 from fwdscope.errors import InputError
+from fwdscope.language.check import Checked
 from fwdscope.report import Report, multiplicities
 from fwdscope.report.generation import bytes_a_position, bytes_kept, kept_tensors
+from fwdscope.run.batch import with_variables
 from fwdscope.targets import Target
 from fwdscope.trace.network import build_and_trace, trace
 from fwdscope.trace.past import Past, smallest_cut
@@ -356,13 +358,13 @@ layers:
 """
 
 
-def kept_in_one_run_and_in_full(target: Target) -> tuple[list[str], list[str]]:
+def kept_in_one_run_and_in_full(checked: Checked, earlier: EarlierRuns | None = None) -> tuple[list[str], list[str]]:
     """What is kept of a position by a run in which equal copies and blocks run once, and by one of all."""
 
     def tensors(past: Past) -> list[str]:
         return sorted(str(one) for several in past.cached.values() for one in several)
 
-    built = build_and_trace(target.load_spec()[0], earlier=EarlierRuns())
+    built = build_and_trace(checked, earlier=earlier or EarlierRuns())
     assert built is not None
     network, brief = built
     assert brief.find_past is not None
@@ -383,15 +385,27 @@ def kept_in_one_run_and_in_full(target: Target) -> tuple[list[str], list[str]]:
     ],
 )
 def test_copies_and_blocks_that_do_not_run_keep_what_the_one_that_ran_keeps(spec: str, sizes: dict[str, str]) -> None:
-    once, full = kept_in_one_run_and_in_full(Target(spec, sizes))
+    once, full = kept_in_one_run_and_in_full(Target(spec, sizes).load_spec()[0])
     assert once == full
     assert once
+
+
+@pytest.mark.parametrize(("spec", "name", "values"), [("t5_small", "S", (64, 5)), ("wavenet", "values", (8, 5))])
+def test_blocks_of_an_earlier_network_keep_what_they_kept(spec: str, name: str, values: tuple[int, ...]) -> None:
+    checked, earlier = Target(spec).load_spec()[0], EarlierRuns()
+    for value in values:
+        before = dict(earlier.calls)
+        once, full = kept_in_one_run_and_in_full(with_variables(checked, {name: value}), earlier)
+        assert once == full
+    assert any(
+        now is not was and now.flows is was.flows for was, now in ((before[k], earlier.calls[k]) for k in before)
+    )
 
 
 def test_copies_in_copies_keep_each_their_own_and_share_what_is_made_outside(tmp_path) -> None:  # type: ignore[no-untyped-def]
     spec = tmp_path / "nested.yaml"
     spec.write_text(NESTED)
-    once, full = kept_in_one_run_and_in_full(Target(str(spec)))
+    once, full = kept_in_one_run_and_in_full(Target(str(spec)).load_spec()[0])
     assert once == full
     # Eight layers, each with three pairs of keys and values, a state and the last two inputs of a convolution, d values
     # of 4 bytes; for all layers one pair of keys and values of S positions; and four convolutions more.
@@ -408,7 +422,7 @@ def test_copies_in_copies_keep_each_their_own_and_share_what_is_made_outside(tmp
 def test_a_first_copy_may_keep_less_than_those_after_it(tmp_path, text: str, count: int) -> None:  # type: ignore[no-untyped-def]
     spec = tmp_path / "learned.yaml"
     spec.write_text(text)
-    once, full = kept_in_one_run_and_in_full(Target(str(spec)))
+    once, full = kept_in_one_run_and_in_full(Target(str(spec)).load_spec()[0])
     assert once == full
     assert len(once) == count
 
