@@ -377,7 +377,7 @@ def check(
 
 def scale(
     target: str | os.PathLike[str],
-    names: Sequence[str] = (),
+    names: Sequence[str] | str = (),
     *,
     variables: Mapping[str, object] | None = None,
     arguments: Mapping[str, Any] | None = None,
@@ -387,7 +387,7 @@ def scale(
 ) -> Scaling:
     """The costs of a network as exact formulas in its vars, the first of its whole numbers if no ``names`` are given.
 
-    ``growth = fwdscope.scale("gpt2", ["T", "d", "depth"])``: ``growth["macs"]`` is a formula, which prints, adds, and
+    ``growth = fwdscope.scale("gpt2", "T,d,depth")``: ``growth["macs"]`` is a formula, which prints, adds, and
     evaluates at numbers or NumPy arrays, ``growth["macs"](T=1024, d=768, depth=12)``; ``growth(d=1600)`` are all
     figures there, other vars as they are. ``growth.ranges`` say which values formulas were checked for, and
     ``growth.figures["macs"].broken`` in which vars there is none. ``training`` and what is raised are as
@@ -399,7 +399,8 @@ def scale(
     step = TrainingSettings.of(training) if training is not False else None
     if step is not None and past:
         raise InputError("a training step has no earlier positions (past)")
-    return grow(_target(target, (), {}, variables, arguments, dtype)._replace(past=past), names, training=step)
+    listed = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+    return grow(_target(target, (), {}, variables, arguments, dtype)._replace(past=past), listed, training=step)
 
 
 def record() -> Recorded:

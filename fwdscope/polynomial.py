@@ -148,6 +148,9 @@ class Polynomial:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, number: Any) -> Polynomial:
+        return self * (1 / Fraction(number))
+
     def __neg__(self) -> Polynomial:
         return self * -1
 
@@ -227,6 +230,21 @@ class Maximum:
         return Maximum(one + other for one in self.options)
 
     __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Maximum:
+        if isinstance(other, Maximum):
+            raise TypeError("a largest of several less another is none")
+        return self.__add__(-1 * other)
+
+    def __mul__(self, number: Any) -> Maximum:
+        if isinstance(number, Polynomial | Maximum) or number < 0:
+            raise TypeError("a largest of several takes factors that are numbers from 0 on")
+        return Maximum(one * number for one in self.options)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number: Any) -> Maximum:
+        return self * (1 / Fraction(number))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Maximum) and set(self.options) == set(other.options)

@@ -229,6 +229,8 @@ def _scaled(value: float, base: int, units: Sequence[str]) -> str:
     sign, scaled, step = "-" * (value < 0), abs(value), 0
     while step + 1 < len(units) and round(scaled, 0 if step else 3) >= base:
         scaled, step = scaled / base, step + 1
+    if round(scaled, 3) >= base and units[-1].startswith("E"):  # beyond all units
+        return f"{value:.2e} {units[0]}".replace("e+", "e").rstrip()
     whole = step == 0 and scaled == int(scaled)
     digits = f"{int(scaled)}" if whole else _three_digits(scaled)
     return f"{sign}{digits} {units[step]}".rstrip()

@@ -26,6 +26,7 @@ from fwdscope.units import Figure
         (999_500, "1.00 M"),  # not "1000 K"
         (9_996, "10.0 K"),  # not "10.00 K"
         (-1500, "-1.50 K"),
+        (10**34, "1.00e34"),
     ],
 )
 def test_a_count_has_three_significant_digits(value: int, text: str) -> None:

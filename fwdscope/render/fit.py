@@ -39,8 +39,8 @@ def law(tokens: Fraction | None, compute: float | None) -> tuple[Figure, str]:
     number = float(tokens) if tokens is not None else tokens_of(compute or 0)
     params = compute_optimal(number)
     flops = 6 * params * number
-    given = f"{units.count(flops)} FLOPs" if tokens is None else f"{units.count(number)} tokens"
-    other = f"{units.count(number)} tokens" if tokens is None else f"{units.count(flops)} FLOPs"
+    given, other = f"{units.count(number)} tokens", f"{flops:.3g} FLOPs".replace("e+", "e")
+    given, other = (other, given) if tokens is None else (given, other)
     low, high = (units.count(end) for end in LAW_RANGE)
     text = f"compute-optimal for {given}: {units.count(params)} parameters and {other}, {TOKENS_A_PARAMETER} tokens a "
     text += f"parameter and 6 FLOPs for each of both ({LAW}; fitted from {low} to {high} parameters)"

@@ -13,14 +13,16 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwdscope.commands.scale.growth import Bound, Scaling, chosen_vars, grow, steps_text
-from fwdscope.commands.scale.probe import ALWAYS, Probe
+from fwdscope.commands.scale.probe import ALWAYS, TOTALS, Probe
 from fwdscope.commands.scale.speed import Speed, SpeedFormula, speed_formula
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, ShapeError
+from fwdscope.language.problems import SpecError
 from fwdscope.polynomial import Formula, Maximum
 from fwdscope.report.sweep import SweepAxis, parse
 from fwdscope.units import Figure
 
 if TYPE_CHECKING:
+    from fwdscope.report import Report
     from fwdscope.settings import TrainingSettings
     from fwdscope.targets import Target
 
@@ -506,18 +508,32 @@ def _miss(figure: Figure, value: Any, largest: Callable[[Any, Any], Any] = max) 
     return largest(zero, largest(below, above))
 
 
+def _report(probe: Probe, values: Mapping[str, int]) -> Report | None:
+    given = probe.given(values)
+    try:
+        return probe.make(given).report() if given is not None else None
+    except (SpecError, ShapeError, InputError):
+        return None
+
+
 def _built(
     request: FitRequest, probes: Sequence[Probe], values: Mapping[str, int], distance: float
 ) -> FitAnswer | None:
     """An answer with what the network has when it is built; None where it cannot be."""
-    built = [probe(values) for probe in probes]
-    figures: dict[str, float] = {str(key): n for one in built for key, n in (one or {}).items() if isinstance(key, str)}
-    if not all(built):
-        return None
-    if "peak_activations" in figures:
-        figures["peak_memory"] = figures["peak_activations"] + sum(figures[name] for name in ALWAYS)
-    if request.speed is not None and (given := probes[0].given(values)) is not None:
-        figures["tokens_per_second"] = request.speed.of(probes[0].make(given).report())
+    figures: dict[str, float] = {}
+    if request.speed is not None:
+        # Its report has the other figures too.
+        if (report := _report(probes[0], values)) is None:
+            return None
+        known = {name: getattr(report.totals, name) for name in (*TOTALS, "peak_memory", "kv_cache")}
+        figures = {name: n for name, n in known.items() if n is not None}
+        figures["tokens_per_second"] = request.speed.of(report)
+    for probe in probes[0 if request.speed is None or not request.budgets.keys() <= figures.keys() else 1 :]:
+        if (built := probe(values)) is None:
+            return None
+        figures |= {str(key): n for key, n in built.items() if isinstance(key, str)}
+        if "peak_activations" in built:
+            figures["peak_memory"] = built["peak_activations"] + sum(built[name] for name in ALWAYS)
     return FitAnswer({**values, **kept_values(values, request.keep)}, figures, distance)
 
 

@@ -197,6 +197,8 @@ class Scaling:
 
     def __getitem__(self, name: str) -> Formula:
         """The formula of a figure. Raises KeyError for a figure that there is not, or that has none."""
+        if name not in self.figures:
+            raise KeyError(f"{name} is no figure; there are {', '.join(self.figures)}")
         if (formula := self.figures[name].formula) is None:
             raise KeyError(f"{name} is no polynomial in {', '.join(self.figures[name].broken)}")
         return formula

@@ -300,6 +300,18 @@ def test_a_growth_is_short_where_it_is_shown() -> None:
     assert repr(growth("lstm", "B,T")) == "<Scaling of lstm in B, T>"
     with pytest.raises(InputError, match="d is not varied"):
         growth("lstm", "B,T")(d=3)
+    with pytest.raises(KeyError, match="mac is no figure; there are params, macs"):
+        growth("lstm", "B,T")["mac"]
+
+
+def test_formulas_take_numbers_as_factors() -> None:
+    got, at = growth("gpt2", "B,T,d,depth"), {"B": 1, "T": 64, "d": 768, "depth": 2}
+    macs, peak = got["macs"], got["peak_memory"]
+    assert (2 * macs / 4)(at) * 2 == macs(at)
+    assert (peak / 1024)(at) == Fraction(peak(at), 1024)
+    assert (3 * peak - got["params"])(at) == 3 * peak(at) - got["params"](at)
+    with pytest.raises(TypeError, match="factors that are numbers from 0 on"):
+        peak * -1
 
 
 def test_the_python_text_takes_arrays() -> None:
