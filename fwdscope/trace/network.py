@@ -146,11 +146,19 @@ def build_and_trace(
     def record(network: Network) -> None:
         recorder.blueprint = network.blueprint
         network.blueprint.builder = recorder
-        outputs.extend(_record(network, recorder, (), tuple(network.example.values())))
-        network.blueprint.builder = None
+        try:
+            outputs.extend(_record(network, recorder, (), tuple(network.example.values())))
+        finally:
+            network.blueprint.builder = None
 
     before = is_dynamo_loaded()
-    network = build_recorded(checked, replaced, dtype, training, record)
+    try:
+        network = build_recorded(checked, replaced, dtype, training, record)
+    except Exception:  # without what refers to itself, a network that is refused is freed at once too
+        recorder.replays = None
+        if recorder.blueprint is not None:
+            recorder.blueprint.layers = {}
+        raise
     if not before and is_dynamo_loaded():
         # References of some operators import dynamo when they first run. It keeps the stack of its import, and with it
         # tensors, which would count as alive.

@@ -78,8 +78,9 @@ class Node:
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
-    # What the rows inside it are made of, where figures alone are wanted (rows.py).
+    # Where figures alone are wanted: what the rows inside it are made of (rows.py), and the node whose call it took.
     rows_inside: Any = field(init=False, default=None)
+    same_as: Node | None = field(init=False, default=None)
     # What it keeps between steps of generation.
     cached: tuple[CachedTensor, ...] = field(init=False, default=())
     # What its module computes itself right now, since a module inside it was called last.

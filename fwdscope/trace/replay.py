@@ -203,7 +203,10 @@ class Replays:
                     recorder.weights[id(tensor)] = weight = run.weights[id(tensor)]
                     recorder.memory.excluded.update(weight[1])
         recorder.calls.update([(one, run.calls[one]) for one in inside if one in run.calls])
-        return self._follow(known, node, {known.module: module}, inputs)
+        result = self._follow(known, node, {known.module: module}, inputs)
+        if (rows := known.node.rows_inside) is not None:
+            node.rows_inside = rows._replace(nodes=node.children)
+        return result
 
     def _repeat(self, known: _Call, blueprint: Blueprint, module: nn.Module, node: Node, inputs: Sequence[Any]) -> Any:
         recorder = self.recorder
@@ -213,6 +216,7 @@ class Replays:
             for old, new in modules.items():
                 if old in recorder.calls and new is not module:
                     recorder.calls[new] = recorder.calls[old]
+        node.same_as = known.node
         return self._follow(known, node, modules, inputs)
 
     def _follow(self, known: _Call, node: Node, modules: Mapping[nn.Module, nn.Module], inputs: Sequence[Any]) -> Any:

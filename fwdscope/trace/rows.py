@@ -16,7 +16,7 @@ from fwdscope.model.events import ROUND
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.report import Backward, LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark, mark
-from fwdscope.trace.parameters import named_parameters, named_tensors, packs
+from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors, packs
 from fwdscope.trace.record import Node, OwnWork, Trace, sum_figures
 
 _Named = list[tuple[str, Tensor]]
@@ -32,8 +32,9 @@ class _Step:
     """
 
     children: list[_Step] = _NONE
-    # Whether equal copies among these are one step already, and the equal copies of itself.
-    is_folded = False
+    # Where these were kept with a node: the path that it had. Equal copies among them are one step already.
+    folded_at: str | None = None
+    # The equal copies of itself.
     copies: list[_Step] = _NONE
     calls = 1
     varies = False
@@ -177,12 +178,24 @@ def figures(trace: Trace) -> list[RowFigures]:
     """The figures of the rows of a trace, without all that is for reading: a third of the time."""
     found = []
     keeps, is_step, make = trace.past is not None, trace.step is not None, tuple.__new__
-    for step, depth in _flat_steps(_top_steps(trace, _Seen(remembers=True))):
+    # Steps that were kept with another node have its path, and are moved to their own, those inside others first.
+    waiting: list[tuple[_Step, int, tuple[tuple[int, str], ...]]]
+    waiting = [(step, 1, ()) for step in reversed(_top_steps(trace, _Seen(remembers=True)))]
+    while waiting:
+        step, depth, moves = waiting.pop()
         node, figures = step.node, step._figures or step.figures
+        path = node.path
+        if step.children:
+            inside = moves
+            if step.folded_at is not None and step.folded_at != path:
+                inside = ((len(step.folded_at), path), *moves)
+            waiting += [(child, depth + 1, inside) for child in reversed(step.children)]
+        for length, after in moves:
+            path = after + path[length:]
         kept, backward = step.kept if keeps else 0, (0, 0)
         if is_step:
             backward = figures[2] + step.backward_figures[1], step.backward_figures[5]
-        of = node.path, node.type, step.kind, depth, step.call, bool(step.children), kept, step.repeat
+        of = path, node.type, step.kind, depth, step.call, bool(step.children), kept, step.repeat
         # As RowFigures(…), which is a function of Python's that does this.
         found.append(make(RowFigures, of + figures + backward))
     return found
@@ -265,9 +278,10 @@ class _Seen(dict[int, tuple[str, str]]):
 
 
 class _Inside(NamedTuple):
-    """The steps inside a node, and the tensors that they are the first to have."""
+    """The steps inside a node at a path, and the tensors that they are the first to have."""
 
     nodes: list[Node]
+    path: str
     steps: list[_Step]
     seen: _Seen
 
@@ -321,12 +335,12 @@ def _step(node: Node, seen: _Seen) -> _Step:
     if node.rounds is not None:
         step.calls, step.children = len(node.rounds), _merge_turns([_steps(turn, seen) for turn in node.rounds])
     elif node.children:
-        step.children, step.is_folded = _steps_inside(node, seen)
-    for i, copy in enumerate(node.copies or (), 1):
-        above, _, number = node.path.rpartition(".")
-        path = f"{above}.{int(number) + i}".removeprefix(".")
-        for name, tensor in (*named_parameters(copy), *named_tensors(copy, "buffers")):
-            seen.setdefault(id(tensor), (path, name))
+        if (known := _inside(node, seen)) is not None:
+            step.children, step.folded_at = known.steps, known.path
+        else:
+            step.children = _join_calls(_steps(node.children, seen, node.path))
+    if node.copies is not None:
+        _see_copies(node, node.copies, seen)
     module, path = node.module, node.path
     if node.tensor is not None:
         own, buffers, path = [(node.label, node.tensor)], _NONE, path.removesuffix(node.label).rstrip(".")
@@ -350,29 +364,51 @@ def _step(node: Node, seen: _Seen) -> _Step:
     return step
 
 
-def _steps_inside(node: Node, seen: _Seen) -> tuple[list[_Step], bool]:
-    """The steps inside a node that is no loop, and whether copies among them are folded: those that are remembered."""
+def _see_copies(node: Node, copies: list[nn.Module], seen: _Seen) -> None:
+    above, _, number = node.path.rpartition(".")
+    for i, module in enumerate(copies, int(number) + 1):
+        path = f"{above}.{i}".removeprefix(".")
+        for name, tensor in (*named_parameters(module), *named_tensors(module, "buffers")):
+            seen.setdefault(id(tensor), (path, name))
+
+
+def _inside(node: Node, seen: _Seen) -> _Inside | None:
+    """What is remembered of the inside of a node that is no loop; None if what is outside decides too."""
     if not seen.remembers or node.module is None or node.call > 1 or node.type == ROUND:
-        return _join_calls(_steps(node.children, seen, node.path)), False
-    known = node.rows_inside
+        return None
+    known: _Inside | None = node.rows_inside
     if known is None or known.nodes is not node.children:
-        own = _Seen(remembers=True)
-        steps = _fold(_join_calls(_steps(node.children, own, node.path)))
-        known = node.rows_inside = _Inside(node.children, steps, own)
-    if known.seen.reads_others or not seen.keys().isdisjoint(known.seen):  # what is outside decides too
-        seen.remembers = False
-        steps = _join_calls(_steps(node.children, seen, node.path))
-        seen.remembers = True
-        return steps, False
+        known = _inside_equal(node, node.module)
+        if known is None:
+            own = _Seen(remembers=True)
+            steps = _fold(_join_calls(_steps(node.children, own, node.path)))
+            known = _Inside(node.children, node.path, steps, own)
+        node.rows_inside = known
+    if known.seen.reads_others or not seen.keys().isdisjoint(known.seen):
+        return None
     seen.update(known.seen)
     seen.modules |= known.seen.modules
-    return known.steps, True
+    return known
+
+
+def _inside_equal(node: Node, module: nn.Module) -> _Inside | None:
+    """The inside of the node whose call it took, which differs in its path and tensors alone."""
+    other = node.same_as
+    known: _Inside | None = other.rows_inside if other is not None else None
+    if other is None or known is None or known.nodes is not other.children:
+        return None
+    modules, own = named_modules(module), _Seen()
+    for name, tensor in (*named_parameters(module, modules), *named_tensors(module, "buffers", modules)):
+        own[id(tensor)] = node.path, name
+    own.modules.update([inner for _, inner in modules[1:]])
+    own.reads_others = known.seen.reads_others or len(own) != len(known.seen)
+    return known._replace(nodes=node.children, seen=own)
 
 
 def _unfold(step: _Step) -> None:
     """Give a step whose copies inside are folded steps of its own instead, to be joined with others."""
-    if step.is_folded:
-        step.children, step.is_folded = _join_calls(_steps(step.node.children, _Seen(), step.node.path)), False
+    if step.folded_at is not None:
+        step.children, step.folded_at = _join_calls(_steps(step.node.children, _Seen(), step.node.path)), None
 
 
 def _take_unseen(tensors: _Named, path: str, seen: _Seen) -> _Named:
@@ -469,7 +505,7 @@ def _fold(steps: list[_Step]) -> list[_Step]:
             else:
                 _add_copies(same, step)
             continue
-        if step.children and not step.is_folded:
+        if step.children and step.folded_at is None:
             step.children = _fold(step.children)
         if kept is not None and _are_copies(kept, step):
             between = _fold_work(folded, place, between)

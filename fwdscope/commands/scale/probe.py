@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
@@ -99,45 +99,42 @@ class Probe:
         keep: Sequence[KeptRatio] = (),
         times: bool = False,
     ) -> None:
-        from fwdscope.run.model_spec import subject_of
         from fwdscope.trace.replay import EarlierRuns
 
         # The vars that others give, and whether what decides the time is wanted too.
-        self.keep, self.times = keep, times
+        self.target, self.training, self.keep, self.times = target, training, keep, times
         self.name = target.text
-        self.make: Callable[[Mapping[str, int]], Subject]
         # The rows of the first network that was built, and why it keeps nothing in generation; empty if it does.
         self.rows: tuple[RowFigures, ...] = ()
         self.no_cache: str | None = None
         # What its training step is.
         self.step: tuple[str, ...] = ()
-        if target.is_module:
-            from fwdscope.inspection import make_subject
-
-            def make(values: Mapping[str, int]) -> Subject:
-                at = target
-                for name, value in values.items():
-                    at = at.with_value(name, str(value))
-                return make_subject(at, training, only_on_meta=True)
-
-            self.make = make
-        else:
-            checked, feeds = target.load_spec()
-            self.name, self.feeds = checked.spec.name, feeds
+        if not target.is_module:
+            checked, self.feeds = target.load_spec()
+            self.name = checked.spec.name
             # What the file expects is of its own vars.
             self.checked = replace(checked, spec=replace(checked.spec, expect=Expectations()))
-            self.make = lambda values: subject_of(
-                self.with_values(values), feeds, target.dtype, training, True, target.past
-            )
         # The network of a file's lines, which one run builds and counts. A training step takes others, and the figures
         # behind earlier positions.
         is_brief = training is False and not target.past
         self.is_of_lines = is_brief and not target.is_module and self.checked.spec.model is None
-        self.target = target
         self.earlier = EarlierRuns()
         self.known: dict[tuple[tuple[str, int], ...], dict[Key, int] | None] = {}
         # Networks of one structure, as most are, share their keys.
         self.row_keys, self.live_keys = lru_cache(_STRUCTURES)(_row_keys), lru_cache(_STRUCTURES)(_live_keys)
+
+    def make(self, values: Mapping[str, int]) -> Subject:
+        """The network at values of vars, on meta. Raises SpecError, ShapeError or InputError."""
+        from fwdscope.inspection import make_subject
+        from fwdscope.run.model_spec import subject_of
+
+        target = self.target
+        if not target.is_module:
+            checked = self.with_values(values)
+            return subject_of(checked, self.feeds, target.dtype, self.training, True, target.past)
+        for name, value in values.items():
+            target = target.with_value(name, str(value))
+        return make_subject(target, self.training, only_on_meta=True)
 
     def with_values(self, values: Mapping[str, int]) -> Checked:
         """The spec at values of vars. Raises SpecError."""
