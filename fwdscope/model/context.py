@@ -216,8 +216,7 @@ class BodyContext(EvaluationContext):
         return Shared(self.text(node), layer) if layer is not None else self.evaluate(node)
 
     def _layer_template(self, name: str, values: Sequence[Any], named: dict[str, Any]) -> LayerTemplate:
-        known = _settings_by_name(name)
-        positional = [one.name for one in known.values() if one.positional]
+        known, positional, required = _settings_of(name)
         if len(values) > len(positional):
             message = f"{name} takes {len(positional)} settings by position, found {len(values)}"
             raise ArithmeticProblem(message, None, "type")
@@ -239,7 +238,7 @@ class BodyContext(EvaluationContext):
                 # What the value was computed from is not known here.
                 whole = "`//` and `int(…)` give whole numbers" if isinstance(value, float) else None
                 raise ArithmeticProblem(message, help and (whole or help.replace("write", "make it", 1)), "type")
-        missing = [s.name for s in known.values() if s.required and s.name not in given]
+        missing = [one for one in required if one not in given]
         if missing:
             raise ArithmeticProblem(f"{name} needs {' and '.join(missing)}", None, "type")
         return LayerTemplate(LAYERS[name](**given))
@@ -444,5 +443,8 @@ def _first_tensors(value: Any) -> Any:
 
 
 @cache
-def _settings_by_name(name: str) -> dict[str, Setting]:
-    return {one.name: one for one in settings(LAYERS[name])}
+def _settings_of(name: str) -> tuple[dict[str, Setting], list[str], list[str]]:
+    """Return the settings of a layer by name, and the names of those by position and of those that a call must give."""
+    known = {one.name: one for one in settings(LAYERS[name])}
+    positional = [name for name, one in known.items() if one.positional]
+    return known, positional, [name for name, one in known.items() if one.required]

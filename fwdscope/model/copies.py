@@ -24,13 +24,14 @@ from fwdscope.layers import Layer
 from fwdscope.limits import at_most, limit
 from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.events import CopyObserver
-from fwdscope.model.modules import Scope, Series
+from fwdscope.model.modules import Scope, Series, all_modules
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Template
 from fwdscope.torch_private import storage_id, without_dispatch, without_functions
 
 Modules = Mapping[nn.Module, nn.Module]
 
 _PLAIN = (type(None), bool, int, float, complex, str)
+_SIMPLE = frozenset(_PLAIN)
 _CONTAINERS = frozenset((dict, OrderedDict, set, list))
 _CONTENTS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks")
@@ -47,7 +48,7 @@ class _Source:
     @cached_property
     def originals(self) -> list[nn.Module] | None:
         """The modules to duplicate for a copy; None if some may not be."""
-        originals = list(self.module.modules())
+        originals = all_modules(self.module)
         return originals if all(map(may_be_duplicated, originals)) else None
 
 
@@ -151,7 +152,7 @@ def _enter(blueprint: Blueprint, modules: Modules, before: str, after: str) -> N
 
 def adopt(blueprint: Blueprint, module: nn.Module, source: nn.Module) -> dict[nn.Module, nn.Module]:
     """Give a block or layer that was just made duplicates of what an equal one has; all modules by their originals."""
-    modules = duplicated(list(source.modules()))
+    modules = duplicated(all_modules(source))
     _make_room(blueprint, module, len(modules))
     twin, entry = modules[source], blueprint.layers[module]
     names = ("_modules", "_parameters", "_buffers", *(("numbers", "loops") if isinstance(module, Scope) else ()))
@@ -188,7 +189,7 @@ def hand_over(
 
 def _make_room(blueprint: Blueprint, module: nn.Module, number: int) -> None:
     """Forget what is inside a module, in whose place so many others come. Raises ArithmeticProblem at the limit."""
-    for inner in list(module.modules())[1:]:
+    for inner in all_modules(module)[1:]:
         blueprint.layers.pop(inner, None)
     if len(blueprint.layers) + number > limit("layers"):
         raise ArithmeticProblem(f"more than {limit('layers'):,} layers", at_most("layers"), "limit")
@@ -259,23 +260,23 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
         for old, new in modules.items():
             own = new.__dict__
             for name, value in old.__dict__.items():
-                kind = type(value)
-                # Most containers are empty, and copying those takes longer than making them.
-                own[name] = value if kind not in _CONTAINERS else kind(value) if value else kind()
-            for name in _HOOKS:
-                own[name] = OrderedDict()
+                if (kind := type(value)) in _CONTAINERS:
+                    # Most are empty, and copying those takes longer than making them.
+                    own[name] = kind(value) if value and name not in _HOOKS else kind()
+                else:
+                    own[name] = value
             if old._modules:
                 own["_modules"] = {name: child and modules[child] for name, child in old._modules.items()}
             for group in (own["_parameters"], own["_buffers"]):
                 for name, tensor in group.items():
                     if tensor is not None:
-                        if id(tensor) not in tensors:
-                            tensors[id(tensor)] = like(*_look(tensor))
+                        if (twin := tensors.get(id(tensor))) is None:
+                            twin = tensors[id(tensor)] = like(*_look(tensor))
                             if type(tensor) is nn.Parameter:
                                 # As in torch's lazy modules; nn.Parameter(…) would make a second tensor.
-                                tensors[id(tensor)].__class__ = nn.Parameter
-                                tensors[id(tensor)].requires_grad = tensor.requires_grad
-                        group[name] = tensors[id(tensor)]
+                                twin.__class__ = nn.Parameter
+                                twin.requires_grad = tensor.requires_grad
+                        group[name] = twin
     return modules
 
 
@@ -304,7 +305,7 @@ def may_be_duplicated(module: nn.Module) -> bool:
         return all(is_repeatable(template) for _, template in module.sites.values())
     known = type(module).__module__.startswith(("torch.nn.", "fwdscope."))
     # Nearly all attributes are plain or empty.
-    others = [one for one in vars(module).items() if type(one[1]) not in _PLAIN]
+    others = [one for one in vars(module).items() if type(one[1]) not in _SIMPLE]
     return known and all(_may_be_shared(*one) for one in others if type(one[1]) not in _CONTAINERS or one[1])
 
 

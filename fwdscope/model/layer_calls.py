@@ -19,7 +19,7 @@ from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.copies import Copies, duplicated, is_repeatable, may_be_duplicated, weights_of
 from fwdscope.model.events import StepStart
 from fwdscope.model.meta_modes import WithoutInitialisation
-from fwdscope.model.modules import Body, Scope, Series, set_mode
+from fwdscope.model.modules import Body, Scope, Series, all_modules, set_mode
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.model.values import FAILED, Origin, Results, UpstreamFailed, first_tensor
 from fwdscope.torch_private import without_dispatch, without_functions
@@ -169,7 +169,7 @@ def _make_layer(
         blueprint.register(scope, name, module, template, span, sizes)
         set_mode(module, scope.training)
         if blueprint.builder is not None:
-            blueprint.builder.add_weights(weights_of(module.modules() if module._modules else (module,)))
+            blueprint.builder.add_weights(weights_of(all_modules(module)))
         # Blocks and series that the layer took as a setting, like the experts of a mixture.
         for name_inside, inner in module.named_modules() if module._modules else ():
             if isinstance(inner, Body | Series) and inner not in blueprint.layers:

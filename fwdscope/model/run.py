@@ -89,6 +89,7 @@ class BodyRun:
         return self.names.prev
 
     def _run_lines(self, lines: tuple[tree.Line, ...]) -> None:
+        frame = self.names.frame
         for line in lines:
             if isinstance(line, tree.Statement):
                 self._run_statement(line)
@@ -97,7 +98,7 @@ class BodyRun:
             else:
                 self._run_nested(line)
             for name in self.released.get(line.span, ()):
-                self.names.frame.release(name)
+                frame.release(name)
 
     def _run_nested(self, line: tree.PartLine | tree.If | tree.For | tree.While) -> None:
         """Run a line with others inside. If its head fails, all names that the lines inside give have failed."""

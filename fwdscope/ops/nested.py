@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 # A field or key at the beginning of what follows the name of the whole.
 _OWN_NAME = re.compile(r'\A(?:\.([^\W\d]\w*)|\["([^\W\d]\w*)"\])')
+# What most arguments that are no tensors are.
+_LEAVES = frozenset((bool, int, float, str, type(None)))
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -32,7 +34,7 @@ def tensors(value: Any) -> list[Tensor]:
     for item in value:
         if isinstance(item, Tensor):
             found.append(item)
-        elif _contents_of(type(item)) is not None:  # type: ignore[arg-type]
+        elif (kind := type(item)) not in _LEAVES and _contents_of(kind) is not None:  # type: ignore[arg-type]
             found += tensors(item)
     return found
 

@@ -648,7 +648,7 @@ class Recorder:
     def node(self) -> Node:
         """The innermost running node."""
         for one in reversed(self.stack):
-            if isinstance(one, Node):
+            if type(one) is not _Line:
                 break
         return one  # type: ignore[return-value]  # the root is one
 
