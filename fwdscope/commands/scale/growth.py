@@ -629,7 +629,7 @@ def grow(
         probe.name, target.dtype, base, found.ranges, ordered, rows, len(found.held_out), len(search.known), stuck,
         probe.step, probe.no_cache or "", apart,
         {key: one for key, one in bounds.items() if not isinstance(key, LiveKey)},
-        () if only else _notes(probe, base), is_whole,
+        probe.notes, is_whole,
         [(dict(zip(search.names, place, strict=True)), there) for place, there in search.known.items() if there],
     )  # fmt: skip
 
@@ -664,15 +664,6 @@ def _without(bounds: Mapping[Key, tuple[Bound, ...]], names: Collection[str]) ->
     """The bounds of other vars."""
     left = {key: tuple(one for one in many if one.var not in names) for key, many in bounds.items()}
     return {key: many for key, many in left.items() if many}
-
-
-def _notes(probe: Probe, base: Mapping[str, int]) -> tuple[str, ...]:
-    """What the report of the network notes, and which operators its figures leave out."""
-    given = probe.given(base)
-    assert given is not None
-    report = probe.make(given).report()
-    missing = f"no counting rule for {listed(report.uncounted)}: costs are at least these" if report.uncounted else ""
-    return *report.notes, *([missing] if missing else [])
 
 
 def _figures(names: Iterable[str], search: Interpolation, found: Found) -> dict[str, ScaledFigure]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from fwdscope.commands.scale.interpolation import COST, Key
 from fwdscope.errors import InputError, ShapeError
 from fwdscope.garbage_collection import without_garbage_collection
+from fwdscope.language.names import listed
 from fwdscope.language.problems import SpecError
 from fwdscope.language.tree import Expectations
 from fwdscope.limits import raised
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fwdscope.language.check import Checked
+    from fwdscope.model.blueprint import Blueprint
     from fwdscope.report import Totals
     from fwdscope.run.subject import Subject
     from fwdscope.settings import Training
@@ -107,6 +109,8 @@ class Probe:
         # The rows of the first network that was built, and why it keeps nothing in generation; empty if it does.
         self.rows: tuple[RowFigures, ...] = ()
         self.no_cache: str | None = None
+        # What is noted of it: loops that the data decide, and operators without a rule.
+        self.notes: tuple[str, ...] = ()
         # What its training step is.
         self.step: tuple[str, ...] = ()
         if not target.is_module:
@@ -169,6 +173,8 @@ class Probe:
 
     def evaluate(self, values: Mapping[str, int]) -> dict[Key, int] | None:
         """The figures at values of vars; None where the network refuses them."""
+        from fwdscope.run.subject import SpecSubject
+
         if (given := self.given(values)) is None:
             return None
         try:
@@ -179,6 +185,7 @@ class Probe:
                 subject = self.make(given)
                 trace, inputs = subject.trace, subject.named_inputs(subject.call).values()
                 modules = sum(1 for _ in (trace.module or subject.call.module).modules())
+                self.note(trace, subject.network.blueprint if isinstance(subject, SpecSubject) else None)
                 found = self.figures(trace, subject.totals(trace), modules, inputs)
             del subject, trace
             gc.collect(0)  # modules refer to one another
@@ -200,11 +207,22 @@ class Probe:
         if found is None:
             return None
         network, trace = found
+        self.note(trace, network.blueprint)
         given, modules = list(network.example.values()), named_modules(network)
         figures = self.figures(trace, totals_of(trace, network, given, modules), len(modules), given)
         # Modules refer to the entries, and these to modules: without, all are freed at once, and not by the collector.
         network.blueprint.layers = {}
         return figures
+
+    def note(self, trace: Trace, blueprint: Blueprint | None) -> None:
+        """Keep what is noted of the first network."""
+        if self.rows:
+            return
+        loops = sorted(blueprint.notes.items()) if blueprint is not None else ()
+        lines = [f"line {self.checked.spec.source.place(at.start)[0]}: {text}" for at, text in loops]
+        missing = dict.fromkeys(one.op.name for one in trace.root.records() if one.cost is None)
+        rule = f"no counting rule for {listed(missing)}: costs are at least these"
+        self.notes = (*lines, *trace.notes, *([rule] if missing else []))
 
     def figures(self, trace: Trace, totals: Totals, modules: int, inputs: Collection[Tensor]) -> dict[Key, int]:
         """The figures of a network of so many modules that was traced."""
