@@ -58,12 +58,12 @@ class VarRange:
     # Of a var without a constant step, all values that were tried.
     listed: bool = False
     # By figure: its degree, once it is multiplied by the var so many times (``lifts``); and where its range is smaller.
-    degrees: dict[Key, int] = field(default_factory=dict)
-    lifts: dict[Key, int] = field(default_factory=dict)
-    lows: dict[Key, int] = field(default_factory=dict)
-    highs: dict[Key, int] = field(default_factory=dict)
+    degrees: dict[Key, int] = field(default_factory=dict, repr=False)
+    lifts: dict[Key, int] = field(default_factory=dict, repr=False)
+    lows: dict[Key, int] = field(default_factory=dict, repr=False)
+    highs: dict[Key, int] = field(default_factory=dict, repr=False)
     # Figures that have no formula in it.
-    broken: set[Key] = field(default_factory=set)
+    broken: set[Key] = field(default_factory=set, repr=False)
 
     @property
     def degree(self) -> int:
