@@ -18,6 +18,7 @@ from fwdscope.language.budget import LAYER, spend
 from fwdscope.language.check import Checked
 from fwdscope.language.expression import Expression, Target
 from fwdscope.language.problems import Problem, Span
+from fwdscope.layers import Layer
 from fwdscope.limits import at_most, limit
 from fwdscope.model.events import BuildObserver, Observer
 from fwdscope.model.process_state import RECURSION_LIMIT
@@ -87,6 +88,8 @@ class Blueprint:
     carried: list[Carried] = field(default_factory=list)
     # Whether the network is in training mode, which lines may ask.
     training: bool = False
+    # Layer types with their settings, by name and what the calls gave, for those of plain values.
+    settings: dict[tuple[Any, ...], Layer] = field(default_factory=dict)
     # The settings that the section ``defaults`` gives a layer type, for those asked for so far.
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -23,7 +23,7 @@ from fwdscope.language.evaluate import EvaluationContext, evaluate, evaluate_all
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.names import MODE, SERIES, listed
 from fwdscope.language.problems import Span, SpecError
-from fwdscope.layers import LAYERS, settings
+from fwdscope.layers import LAYERS, Layer, settings
 from fwdscope.layers.base import Setting, freeze, is_tensor, value_text
 from fwdscope.limits import at_most, limit
 from fwdscope.model import shapes
@@ -216,6 +216,15 @@ class BodyContext(EvaluationContext):
         return Shared(self.text(node), layer) if layer is not None else self.evaluate(node)
 
     def _layer_template(self, name: str, values: Sequence[Any], named: dict[str, Any]) -> LayerTemplate:
+        given, known = (*values, *named.values()), self.blueprint.settings
+        key = name, given, tuple(named), tuple(map(type, given))
+        if not _SCALARS.issuperset(key[3]):  # in a list, 1 and 1.0 would be equal
+            return LayerTemplate(self._layer(name, values, named))
+        if key not in known:
+            known[key] = self._layer(name, values, named)
+        return LayerTemplate(known[key])
+
+    def _layer(self, name: str, values: Sequence[Any], named: dict[str, Any]) -> Layer:
         known, positional, required = _settings_of(name)
         if len(values) > len(positional):
             message = f"{name} takes {len(positional)} settings by position, found {len(values)}"
@@ -241,7 +250,7 @@ class BodyContext(EvaluationContext):
         missing = [one for one in required if one not in given]
         if missing:
             raise ArithmeticProblem(f"{name} needs {' and '.join(missing)}", None, "type")
-        return LayerTemplate(LAYERS[name](**given))
+        return LAYERS[name](**given)
 
     def _block_template(self, block: tree.Block, values: Sequence[Any], named: dict[str, Any]) -> BlockTemplate:
         """Make a block with its settings. A default may use the settings before it."""
@@ -429,6 +438,7 @@ class BodyContext(EvaluationContext):
         return home, str(rounds[-1])
 
 
+_SCALARS = frozenset((bool, int, float, str, type(None)))
 _NOT_AGAIN = "a part runs in its place and cannot be called again", "make it a block", "type"
 
 

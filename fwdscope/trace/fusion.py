@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from fwdscope.ops import Op, Operand, find
+from fwdscope.ops import Op, find
 from fwdscope.report import FusedTraffic
 from fwdscope.trace.receptive.fields import Flow, OperatorFlow, RepeatedFlows
 
@@ -77,6 +77,8 @@ class _FusedResults:
         self.sources: dict[int, tuple[_Value, ...]] = {}
         self.sizes: dict[int, int] = {}
         self.bases: dict[int, int] = {}
+        # The bytes of the tensors that an operator takes and of its results, by its identity: calls share it.
+        self.operators: dict[int, tuple[list[int], list[int]]] = {}
         # Tensors from outside, and views of them.
         self.given: set[int] = set()
         self.values: list[_Value] = []
@@ -90,47 +92,49 @@ class _FusedResults:
         op, inputs, outputs = flow
         macs, flops, read, _ = figures
         self.skipped_before[number] = self.skipped
-        rule, operands = find(op.name), op.operands
+        rule = find(op.name)
         is_view = rule is not None and rule.free
+        if (sizes := self.operators.get(id(op))) is None:
+            sizes = self.operators[id(op)] = [one.nbytes for one in op.operands], [one.nbytes for one in op.outputs]
         if (place := _CAUSAL.get(op.name)) is not None and op.at(place) is True:
             self.skipped += flops // 2
         taken: dict[_Value, None] = {}
         has_weight = has_result = False
-        for key, operand in zip(map(id, inputs), operands):  # noqa: B905 - an ``out`` is no operand
-            sources = self._sources_of(key, operand, number)
+        for key, nbytes in zip(map(id, inputs), sizes[0]):  # noqa: B905 - an ``out`` is no operand
+            sources = self._sources_of(key, nbytes, number)
             if key in self.given and not is_view:
-                sources[0].nbytes = max(sources[0].nbytes, min(operand.nbytes, read))
+                sources[0].nbytes = max(sources[0].nbytes, min(nbytes, read))
             is_weight = bool(sources) and all(one.outside == "weight" for one in sources)
             has_weight, has_result = has_weight or is_weight, has_result or not is_weight
             taken |= dict.fromkeys(sources)
         needs = tuple(taken) if len(taken) <= _MOST_SOURCES else ()
         is_product = bool(macs) and has_weight and has_result and op.name not in _BATCHED and not _is_local(op)
-        for key, operand in zip(map(id, outputs), op.outputs):  # noqa: B905
+        for key, nbytes in zip(map(id, outputs), sizes[1]):  # noqa: B905
             if key in self.sources and key in map(id, inputs):
-                self._write(key, operand, needs, number)
-            self.sizes[key] = operand.nbytes
-            self.sources[key] = self._result(operand, needs, number, is_product, is_view)
+                self._write(key, nbytes, needs, number)
+            self.sizes[key] = nbytes
+            self.sources[key] = self._result(nbytes, needs, number, is_product, is_view)
             self.given.discard(key)
             if is_view and inputs and id(inputs[0]) != key:
                 self.bases[key] = id(inputs[0])
                 self.given |= {key} if id(inputs[0]) in self.given else set()
 
-    def _sources_of(self, key: int, operand: Operand, number: int) -> tuple[_Value, ...]:
+    def _sources_of(self, key: int, nbytes: int, number: int) -> tuple[_Value, ...]:
         if key not in self.sources:
             value = _Value(0, number, outside="weight" if key in self.weights else "input")
             self.values.append(value)
             self.given.add(key)
-            self.sources[key], self.sizes[key] = (value,), operand.nbytes
+            self.sources[key], self.sizes[key] = (value,), nbytes
         return self.sources[key]
 
     def _result(
-        self, operand: Operand, needs: tuple[_Value, ...], number: int, is_product: bool, is_view: bool
+        self, nbytes: int, needs: tuple[_Value, ...], number: int, is_product: bool, is_view: bool
     ) -> tuple[_Value, ...]:
         """A new value, unless it is made of stored ones as cheaply as it is read. All from outside is read anyway."""
         inner = [one for one in needs if not one.outside]
-        if not is_product and operand.nbytes >= sum([one.nbytes for one in inner]):
+        if not is_product and nbytes >= sum([one.nbytes for one in inner]):
             return needs
-        value = _Value(operand.nbytes, number, needs)
+        value = _Value(nbytes, number, needs)
         if not is_product:
             # The kernel that makes the largest of them goes on to this one, so that it is not stored for it.
             largest = max(inner, key=lambda one: (one.nbytes, one.number))
@@ -139,13 +143,13 @@ class _FusedResults:
         self.values.append(value)
         return (value,)
 
-    def _write(self, key: int, operand: Operand, needs: tuple[_Value, ...], number: int) -> None:
+    def _write(self, key: int, nbytes: int, needs: tuple[_Value, ...], number: int) -> None:
         """An operator wrote one of its tensors: what that is a view of is another tensor from now on."""
         base = key
         while (base := self.bases.get(base, -1)) >= 0:
             before = self.sources.get(base, ())
             if before and all(one.outside for one in before):
-                self.written.append((operand.nbytes, needs))
+                self.written.append((nbytes, needs))
                 return
             value = _Value(self.sizes[base], number, tuple(dict.fromkeys((*before, *needs))))
             self.values.append(value)
