@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 from fwdscope.functions.methods import ATTRIBUTES
@@ -44,6 +46,24 @@ class Note(NamedTuple):
     text: str
 
 
+class BlockFindings(NamedTuple):
+    """What checking a block found."""
+
+    uses: Mapping[Span, Span]
+    outside_flow: frozenset[Span]
+    given: Mapping[Span, set[str]]
+    # Whether its result rests on the shapes of its inputs alone.
+    is_of_shapes: bool
+
+
+class Order(NamedTuple):
+    """The blocks, each behind those that it uses, circles of them, and the settings of blocks that are layers."""
+
+    blocks: list[str]
+    circles: list[list[str]]
+    layer_settings: set[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Checked:
     """A spec, and what checking its text found."""
@@ -66,11 +86,27 @@ class Checked:
     asks_mode: bool = False
     # Lines that compute and have a problem of their own, rather than one of who reads them.
     wrong: frozenset[Span] = frozenset()
+    order: Order | None = None
+    blocks: Mapping[str, BlockFindings] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> Mapping[str, frozenset[str]]:
+        """The names in each block."""
+        return {block.name: tree.names_in(block) for block in self.spec.blocks}
 
 
 def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
     """Check names, types and flow. Raises SpecError with every problem that the text shows."""
-    checked, problems = check_all(spec, allow_import)
+    return _without_problems(*check_all(spec, allow_import))
+
+
+def check_again(checked: Checked, spec: tree.ModelSpec) -> Checked:
+    """Check a spec that differs from a checked one in the values of vars alone. Raises SpecError."""
+    with budgeted(spec.source):
+        return _without_problems(*_check_all(spec, checked.allow_import, checked))
+
+
+def _without_problems(checked: Checked, problems: list[Problem]) -> Checked:
     if problems:
         raise SpecError(problems)
     return checked
@@ -82,7 +118,9 @@ def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked
         return _check_all(spec, allow_import)
 
 
-def _check_all(spec: tree.ModelSpec, allow_import: bool) -> tuple[Checked, list[Problem]]:
+def _check_all(
+    spec: tree.ModelSpec, allow_import: bool, before: Checked | None = None
+) -> tuple[Checked, list[Problem]]:
     context = CheckContext(spec, allow_import)
     expressions = ExpressionChecker(context)
     flow = FlowChecker(context, expressions)
@@ -90,12 +128,17 @@ def _check_all(spec: tree.ModelSpec, allow_import: bool) -> tuple[Checked, list[
     variables = sections.check_variables()
     top = {v.name: Binding("var", v.span, variables.get(v.name, NOTHING)) for v in spec.variables}
     sections.check_defaults(top)
-    layer_valued = _layer_settings(spec)
-    uses = {block.name: sorted(_used_always(block.body, context.blocks)) for block in spec.blocks}
-    order, circles = sort_by_use(uses, lambda name: uses[name])
-    for name in order:  # what a block gives is known before others use it
-        sections.check_block(context.blocks[name], top, layer_valued)
-    for circle in circles:
+    constants = {name: value.constant for name, value in variables.items() if value.known}
+    order = (before.order if before is not None else None) or _order(spec, context)
+    blocks: dict[str, BlockFindings] = {}
+    for name in order.blocks:  # what a block gives is known before others use it
+        if before is not None and all(_is_same(constants, before.variables, one) for one in before.names[name]):
+            blocks[name] = before.blocks[name]
+            sections.take_over(name, blocks[name])
+        else:
+            blocks[name] = sections.check_block(context.blocks[name], top, order.layer_settings)
+    context.asks_mode |= before is not None and before.asks_mode
+    for circle in order.circles:
         message = f"these blocks contain themselves: {' → '.join(circle)}"
         help = "a block may use itself under an `if:` that ends it"
         context.report(context.blocks[circle[0]].span, message, help)
@@ -106,7 +149,6 @@ def _check_all(spec: tree.ModelSpec, allow_import: bool) -> tuple[Checked, list[
         flow.check_shape(output.shape)
     figures = tuple([sections.check_figure(one) for one in spec.expect.figures])
     spec = replace(spec, expect=spec.expect.replace(figures=figures)) if figures != spec.expect.figures else spec
-    constants = {name: value.constant for name, value in variables.items() if value.known}
     given = {span: frozenset(names) for span, names in flow.given.items()}
     notes = tuple(
         Note(block.span, f"in this file, {block.name} is the block and not torch's layer")
@@ -124,8 +166,21 @@ def _check_all(spec: tree.ModelSpec, allow_import: bool) -> tuple[Checked, list[
         allow_import,
         context.asks_mode,
         frozenset(flow.wrong),
+        order,
+        blocks,
     )
     return checked, context.problems
+
+
+def _is_same(constants: Mapping[str, Any], before: Mapping[str, Any], name: str) -> bool:
+    one, other = constants.get(name, NOTHING), before.get(name, NOTHING)
+    return one is other or (type(one) is type(other) and one == other)
+
+
+def _order(spec: tree.ModelSpec, context: CheckContext) -> Order:
+    uses = {block.name: sorted(_used_always(block.body, context.blocks)) for block in spec.blocks}
+    order, circles = sort_by_use(uses, lambda name: uses[name])
+    return Order(order, circles, _layer_settings(spec))
 
 
 class _SectionChecker:
@@ -216,8 +271,20 @@ class _SectionChecker:
             else:
                 self.expressions.calls.check_layer_settings(call, LAYERS[name], complete=False)
 
-    def check_block(self, block: tree.Block, top: dict[str, Binding], layer_valued: set[tuple[str, str]]) -> None:
+    def take_over(self, name: str, known: BlockFindings) -> None:
+        """Take over what was found before of a block that no value of a var changes."""
+        self.context.uses |= known.uses
+        self.flow.outside_flow |= known.outside_flow
+        self.flow.given |= known.given
+        if known.is_of_shapes:
+            self.context.of_shapes.add(name)
+
+    def check_block(
+        self, block: tree.Block, top: dict[str, Binding], layer_valued: set[tuple[str, str]]
+    ) -> BlockFindings:
         """Check the settings, the inputs and the lines of a block; ``layer_valued`` settings are layers."""
+        context, flow = self.context, self.flow
+        before = len(context.uses), len(flow.given), frozenset(flow.outside_flow)
         settings: dict[str, Binding] = {}
         self.context.state = FlowState([settings, dict(top)])
         for parameter in block.settings:
@@ -233,8 +300,11 @@ class _SectionChecker:
                 self.expressions.operand(parameter.default)
             inputs[parameter.name] = self.context.body.define_input(parameter.name, parameter.span)
         self._enter_body([inputs, settings, dict(top)])
-        self.flow.check_lines(block.body)
-        self.flow.close_body(block.body, block.name)
+        flow.check_lines(block.body)
+        flow.close_body(block.body, block.name)
+        uses, given = islice(context.uses.items(), before[0], None), islice(flow.given.items(), before[1], None)
+        outside = flow.outside_flow - before[2]
+        return BlockFindings(dict(uses), frozenset(outside), dict(given), block.name in context.of_shapes)
 
     def _enter_body(self, frames: list[dict[str, Binding]]) -> None:
         """Start the flow of a body with the first of its inputs, which are in the nearest frame."""

@@ -295,6 +295,16 @@ def expressions(line: Line) -> tuple[Expression, ...]:
             return tuple([layer.value for entry in entries for layer in (entry.entries or (entry,))])
 
 
+def names_in(block: Block) -> frozenset[str]:
+    """All names in the head and the lines of a block."""
+    nodes = [one.default for one in (*block.settings, *block.inputs) if one.default is not None]
+    for line in statements(block.body):
+        nodes += expressions(line)
+        if isinstance(line, Statement) and line.promise is not None:
+            nodes.append(line.promise.shape)
+    return frozenset([inner.id for node in nodes for inner in walk(node) if isinstance(inner, Name)])
+
+
 def statements(lines: tuple[Line, ...]) -> Iterator[Line]:
     """Yield all lines of a body, nested ones too, in the file's order."""
     for line in lines:

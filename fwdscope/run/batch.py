@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fwdscope.errors import InputError
-from fwdscope.language.check import Checked, check
+from fwdscope.language.check import Checked, check_again
 from fwdscope.language.expression import Constant
 from fwdscope.language.problems import SpecError
 from fwdscope.model.build import example_inputs
@@ -110,4 +110,4 @@ def with_variables(checked: Checked, values: Mapping[str, int]) -> Checked:
         one.replace(value=Constant(one.value.span, values[one.name])) if one.name in values else one
         for one in checked.spec.variables
     )
-    return check(replace(checked.spec, variables=variables), checked.allow_import)
+    return check_again(checked, replace(checked.spec, variables=variables))

@@ -15,8 +15,7 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
-from fwdscope.language.expression import Expression, Name, walk
-from fwdscope.language.tree import Block, Statement, expressions, statements
+from fwdscope.language.expression import Name, walk
 from fwdscope.model.copies import adopt, hand_over, is_repeatable, like, may_be_duplicated, signature
 from fwdscope.model.templates import BlockTemplate, Template
 from fwdscope.torch_private import storage_id, without_dispatch, without_functions
@@ -115,7 +114,7 @@ def _reads(checked: Checked) -> dict[str, list[str]]:
     spec = checked.spec
     variables = {one.name for one in spec.variables}
     always = {node.id for default in spec.defaults for node in walk(default) if isinstance(node, Name)}
-    own = {block.name: always | {node.id for node in _nodes(block) if isinstance(node, Name)} for block in spec.blocks}
+    own = {name: always | names for name, names in checked.names.items()}
     found: dict[str, list[str]] = {}
     for block in spec.blocks:
         names, waiting = set[str](), [block.name]
@@ -126,16 +125,6 @@ def _reads(checked: Checked) -> dict[str, list[str]]:
         found[block.name] = sorted(names & variables)
     found[""] = sorted({*always & variables, *chain.from_iterable(found.values())})
     return found
-
-
-def _nodes(block: Block) -> Iterable[Expression]:
-    """All that is written in the lines and the head of a block."""
-    found = [one.default for one in (*block.settings, *block.inputs) if one.default is not None]
-    for line in statements(block.body):
-        found += expressions(line)
-        if isinstance(line, Statement) and line.promise is not None:
-            found.append(line.promise.shape)
-    return chain.from_iterable(map(walk, found))
 
 
 class Replays:

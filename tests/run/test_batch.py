@@ -1,13 +1,19 @@
-"""The search for the largest batch that fits."""
+"""The search for the largest batch that fits, and specs with other values of vars."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from fwdscope.errors import InputError
-from fwdscope.run.batch import largest_batch
+from fwdscope.language import check_source
+from fwdscope.language.check import Checked, check
+from fwdscope.language.expression import Constant
+from fwdscope.language.problems import Source, SpecError
+from fwdscope.run.batch import largest_batch, with_variable
+from fwdscope.targets import Target
 
 
 def steps(n: int) -> int:
@@ -57,3 +63,40 @@ def test_a_batch_that_is_known_not_to_fit_is_not_looked_at() -> None:
 def test_memory_that_does_not_grow_is_said_to() -> None:
     with pytest.raises(InputError, match="its memory does not grow with the batch"):
         largest_batch(1_000, lambda n: 100)
+
+
+# The first block and what uses it rest on d and on what follows from it, the second on nothing.
+BLOCKS = """
+vars: {B: 2, d: 8, half: 8 // d * d, unused: 1}
+inputs: {x: "randn(B, d)"}
+blocks:
+  Divided:
+    - Linear(64 // d)
+    - prev + 1 / half
+  Plain(width=4):
+    - Linear(width * x.shape[0])
+    - Divided
+layers:
+  - Plain
+"""
+
+
+@pytest.mark.parametrize("name", ["", "moe_small", "wavenet"])
+def test_a_spec_with_another_var_is_checked_as_a_file_that_has_it(name: str) -> None:
+    """Blocks that do not mention a var that changed are not checked again."""
+    checked = Target(name).load_spec()[0] if name else check_source(Source("x.yaml", BLOCKS))
+
+    def found(of: Callable[[], Checked]) -> object:
+        try:
+            return of()
+        except SpecError as error:
+            return error.problems
+
+    for var in checked.spec.variables:
+        for value in (0, 3, checked.variables[var.name]):
+            changed = var.replace(value=Constant(var.value.span, value))
+            spec = replace(
+                checked.spec, variables=tuple([changed if one is var else one for one in checked.spec.variables])
+            )
+            again = found(lambda value=value, var=var: with_variable(checked, var.name, value))
+            assert again == found(lambda spec=spec: check(spec)), (var.name, value)
