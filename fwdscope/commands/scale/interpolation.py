@@ -487,7 +487,7 @@ class Interpolation:
         broken = {key: (*alone, *(one.name for one in ranges if key in one.broken)) for key in keys}
         joined = [key for key, names in broken.items() if not names]
         formulas = self.join(ranges, joined)
-        points = self.hold_out(ranges, formulas)
+        points = self.hold_out(ranges, formulas, self.number)
         self.row(points[-1])
         # Terms that vanish at the first values are seen at the second.
         primary = {*self.primary, *self.sums, *(key for parts in self.sums.values() for part in parts for key in part)}
@@ -504,16 +504,24 @@ class Interpolation:
     ) -> tuple[tuple[Mapping[str, int], ...], set[Key]]:
         """Points that formulas were not made from, and the figures whose formulas are wrong at one.
 
-        Where steps hold for one var alone and not for several, as those of d and heads, coarser ones are checked.
+        Where figures are wrong at several of their least values at once they are left to greater ones. Where steps
+        hold for one var alone and not for several, as those of d and heads, coarser ones are checked.
         """
-        tried: list[Mapping[str, int]] = []
+        tried: list[Mapping[str, int]] = [*near]
+        if self.wrong(formulas, ranges, near, is_brief=True).intersection(self.primary):
+            lows = [dict(one.lows) for one in ranges]
+            self.raise_lows(formulas, ranges)
+            tried = [*self.hold_out(ranges, formulas, 0), *near[-self.number :]]
+            if self.wrong(formulas, ranges, tried, is_brief=True).intersection(self.primary):
+                for one, before in zip(ranges, lows, strict=True):
+                    one.lows = before
         attempts: list[tuple[list[tuple[int, int]], list[Mapping[str, int]]]] = []
         for least in (0, 2, 1):
             for one in ranges if least else ():
                 if not one.listed and one.step >= least:
                     one.step = one.coarse
                     one.low += (one.values[0] - one.low) % one.step
-            tried += self.hold_out(ranges, formulas) if least else near
+            tried += self.hold_out(ranges, formulas, self.number) if least else []
             points = [point for point in tried if all(point[one.name] in one.choices() for one in ranges)]
             attempts.append(([(one.step, one.low) for one in ranges], points))
             wrong = self.wrong(formulas, ranges, points, is_brief=True)
@@ -529,6 +537,19 @@ class Interpolation:
             least_wrong = min(attempts, key=lambda one: len(again(one).intersection(self.primary)))
             points, wrong = least_wrong[1], again(least_wrong)
         return tuple([point for point in points if self.at(point) is not None]), wrong
+
+    def raise_lows(self, formulas: Mapping[Key, Polynomial], ranges: Sequence[VarRange]) -> None:
+        """Leave out of the ranges of figures the least values of vars at which they are wrong together."""
+        known = [dict(zip(self.names, place, strict=True)) for place, there in self.known.items() if there is not None]
+        for key in self.wrong(formulas, ranges, []):
+            i, bounds = self.numbers[key], [one.bounds(key) for one in ranges]
+            over, (values,) = values_at([formulas[key]], known)
+            for point, value in zip(known, values, strict=True):
+                within = all(low <= point[one.name] <= high for one, (low, high) in zip(ranges, bounds, strict=True))
+                if within and (row := self.row(point)) is not None and (row[i] is None or row[i] * over != value):
+                    for one, (low, _) in zip(ranges, bounds, strict=True):
+                        if point[one.name] == low < one.values[0]:
+                            one.lows[key] = one.values[0]
 
     def wrong(
         self,
@@ -765,8 +786,8 @@ class Interpolation:
         beyond = one.coarse * (len(one.values) < 3)
         return min(one.high, max(one.values) + beyond) if one.name in self.dear else one.high
 
-    def hold_out(self, ranges: Sequence[VarRange], keys: Collection[Key]) -> list[Mapping[str, int]]:
-        """Points with all vars changed: corners of the ranges of figures, and others near and far.
+    def hold_out(self, ranges: Sequence[VarRange], keys: Collection[Key], number: int) -> list[Mapping[str, int]]:
+        """Points with all vars changed: corners of the ranges of figures, and a number of others near and far.
 
         What is a maximum of two polynomials along no axis differs from either in some corner.
         """
@@ -782,12 +803,12 @@ class Interpolation:
                     most = min(box[i][1], self.most(one))
                     point[one.name] = one.inside((box[i][0], most), ends[i])
                 found.append({**self.anchor, **point})
-        for number in range(self.number):
+        for i in range(number):
             point = dict(self.anchor)
             for one in ranges:
                 choices = one.choices()[: bisect_right(one.choices(), self.most(one))]
                 middle = choices.index(one.values[0])
-                if number % 2:
+                if i % 2:
                     at = self.random.randint(max(0, middle - 3), min(len(choices) - 1, middle + 8))
                 else:
                     at = int(math.exp(self.random.uniform(0, math.log(len(choices))))) - 1

@@ -61,6 +61,15 @@ def test_a_step_in_two_vars_together_is_seen() -> None:
     assert {one.name: one.step for one in got.ranges} == {"B": 1, "T": 4, "d": 1}
 
 
+def test_a_figure_that_is_wrong_at_the_least_values_together_holds_for_greater_ones() -> None:
+    # As what is copied unless it has one element: alone, T = 1 and S = 1 are as others.
+    got = found({"f": "B * (T * S if T * S > 1 else 5)", "g": "B * T"}, B=3, T=64, S=96)
+    assert str(got.formulas["f"]) == "B·T·S"
+    assert {one.name: (one.step, one.low, one.bounds("f")[0]) for one in got.ranges} == {
+        "B": (1, 1, 3), "T": (1, 1, 64), "S": (1, 1, 96),
+    }  # fmt: skip
+
+
 def test_what_is_no_polynomial_is_named_with_its_var() -> None:
     got = found({"f": "B * (size // 7) ** 2", "g": "B * 2 ** min(depth, 40)", "h": "3 * B"}, B=1, size=64, depth=3)
     assert set(got.formulas) == {"h"}
