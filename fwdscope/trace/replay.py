@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from fwdscope.model.blueprint import Blueprint, LayerEntry
 
 _PLAIN = (type(None), bool, int, float, str)
-# The layers of the networks whose calls are kept for later ones: some 50 MB.
-_MOST_LAYERS = 8_000
+# The layers of the networks whose calls are kept for later ones: where they are more than the most, some 60 MB, the
+# oldest go.
+_KEPT_LAYERS, _MOST_LAYERS = 7_000, 9_000
 
 
 class _Look(NamedTuple):
@@ -88,6 +89,8 @@ class EarlierRuns:
 
     def __init__(self) -> None:
         self.calls: dict[Hashable, _Call] = {}
+        # How many layers their networks have at most.
+        self.layers = 0
         # By the name of a block, the vars that it and the blocks inside it read; by "" those that any reads.
         self.reads: dict[str, list[str]] = {}
 
@@ -96,10 +99,14 @@ class EarlierRuns:
         for key in run:
             self.calls.pop(key, None)
         self.calls |= run
+        self.layers += max([len(call.run.layers) for call in run.values()], default=0)
+        if self.layers <= _MOST_LAYERS:
+            return
         layers = {id(call.run.layers): len(call.run.layers) for call in reversed(self.calls.values())}
         total = 0
-        kept = [one for one, number in layers.items() if (total := total + number) <= max(_MOST_LAYERS, number)]
+        kept = [one for one, number in layers.items() if (total := total + number) <= max(_KEPT_LAYERS, number)]
         self.calls = {key: call for key, call in self.calls.items() if id(call.run.layers) in kept}
+        self.layers = sum([layers[one] for one in kept])
 
     def read(self, checked: Checked, template: Template) -> tuple[Any, ...] | None:
         """The values of the vars that decide what a template does; None if one is not known."""
