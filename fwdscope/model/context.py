@@ -386,7 +386,8 @@ class BodyContext(EvaluationContext):
         if any(value is FAILED for value in (*arguments, *keywords.values())):
             raise UpstreamFailed
         self.layer_name = layer_name
-        return tuple(arguments), keywords, tuple(self.names.origin(a) for a in node.arguments)
+        origins = tuple(map(self.names.origin, node.arguments)) if self.blueprint.builder is None else ()
+        return tuple(arguments), keywords, origins
 
     def _call_again(self, node: Call, layer: nn.Module) -> Any:
         return self.apply(node.span, Shared(self.text(node.function), layer), *self._layer_inputs(node))

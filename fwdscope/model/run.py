@@ -193,7 +193,7 @@ class BodyRun:
         if observer:
             observer.line()
         own = line.called in OWN_TENSORS and self.blueprint.spec.block(line.called) is None
-        origin = Origin(line.brief, line.span)
+        origin = Origin(line.brief, line.span) if self.blueprint.builder is None else None
         outside_flow = line.span in self.blueprint.checked.outside_flow
         before = names.snapshot() if building and outside_flow and not own and line.target else None
         promise = None
@@ -210,7 +210,8 @@ class BodyRun:
                 self._report(error, line.value)
             value, promise = self._fallback(line), None
             frame.names |= dict.fromkeys(line.names, value if isinstance(line.target, ex.NameTarget) else FAILED)
-        frame.origins.update(dict.fromkeys(line.names, origin))
+        if origin is not None:
+            frame.origins |= dict.fromkeys(line.names, origin)
         if observer:
             texts, reads = partial(self._arguments, line.value), tuple(dict.fromkeys(names.reads))
             observer.line_end(LineResult(line, names.path(line.label), line.label, texts, reads, promise), value)
