@@ -548,7 +548,6 @@ class _TimeIsUp(Exception):  # noqa: N818
 
 
 @without_garbage_collection()
-@without_garbage_collection()
 def grow(
     target: Target,
     names: Sequence[str] = (),
