@@ -198,7 +198,8 @@ def values_along(growth: Scaling, one: ScaledFigure, var: str, number: int) -> l
     choices = along.choices()
     places = {round((len(choices) - 1) ** (i / (number - 1))) for i in range(number)}
     sizes = {choices[at] for at in places if at < len(choices)} | {along.low, growth.base[var]}
-    return [(size, one.formula({**growth.base, var: size})) for size in sorted(sizes)]
+    values = [(size, one.at({**growth.base, var: size})) for size in sorted(sizes)]
+    return [(size, value) for size, value in values if value is not None]
 
 
 def _terms(growth: Scaling, name: str, width: int) -> Iterator[Line]:
@@ -369,7 +370,9 @@ def _python(growth: Scaling) -> Iterator[str]:
         texts = [option.text("python").replace(" / ", " // ") for option in options if option is not None]
         whole = texts[0] if len(texts) == 1 else f"largest({', '.join(texts)})"
         what = f"bytes {one.title}" if one.name in ("bytes_read", "bytes_written") else one.title
-        what += " in bytes" * (one.name in BYTES and what == one.title) + f", {limits(growth, one)}" * bool(one.limits)
+        what += " in bytes" * (one.name in BYTES and what == one.title) + f", {limits(growth, one)}" * bool(
+            one.all_bounds
+        )
         text = f'\ndef {one.name}({given}):\n    """{what[0].upper()}{what[1:].rstrip(", ")}."""\n    return {whole}'
         # A setting of a configuration inside another has dots in its name.
         for name in (name for name in growth.base if "." in name):

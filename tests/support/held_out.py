@@ -52,7 +52,7 @@ def wrong_figures(growth: Scaling, target: Target, number: int, most: Values | N
             continue
         looked += 1
         for name, formula, bounds, found in _figures(growth, report, behind):
-            if all(one.low <= at[one.var] <= one.high for one in bounds):
+            if not any(one.excludes(at[one.var]) for one in bounds):
                 compared += 1
                 value = formula(at)
                 wrong += [f"{name} at {at}: {formula} = {value:,}, and it is {found:,}"] * (value != found)

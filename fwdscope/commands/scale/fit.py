@@ -272,8 +272,7 @@ def _formula(
     if figure is None:
         why = f": {growth.no_cache}" if growth.no_cache else " without --past"
         raise InputError(f"--{BUDGETS[name]}: {request.target.text} has none{why if name == 'kv_cache' else ''}")
-    at = [Bound(var, value, value, "") for var, value in figure.fixed.items()]
-    return figure.formula, [*figure.bounds, *at]
+    return figure.formula, figure.all_bounds
 
 
 class _Search:
@@ -393,7 +392,7 @@ class _Search:
         else:
             value = formula(at) + value
             for one in bounds:
-                unknown |= torch.as_tensor((at[one.var] < one.low) | (at[one.var] > one.high))
+                unknown |= torch.as_tensor(one.excludes(at[one.var]))
         if name in self.guesses and unknown.any():
             value = torch.where(unknown, self.guesses[name](at), value)
         return value, unknown

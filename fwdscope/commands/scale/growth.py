@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import operator
 import sys
 import time
 from bisect import bisect_left, bisect_right
@@ -79,12 +81,27 @@ _MOST_VARS = 8
 
 
 class Bound(NamedTuple):
-    """The values of a var that a formula holds for, where others hold for more."""
+    """The values of a var that a formula holds for, where others hold for more.
+
+    They are ``start`` and what is multiples of ``step`` away, or if there are such, ``values``.
+    """
 
     var: str
     low: int
     high: int
     text: str
+    step: int = 1
+    start: int = 0
+    values: tuple[int, ...] = ()
+
+    def excludes(self, value: Any) -> Any:
+        """Whether the formula does not hold for a value; of an array for each."""
+        outside = (value < self.low) | (value > self.high)
+        if self.step > 1:
+            outside = outside | ((value - self.start) % self.step != 0)
+        if self.values:
+            outside = outside | functools.reduce(operator.and_, [value != one for one in self.values])
+        return outside
 
 
 @dataclass(frozen=True)
@@ -129,17 +146,25 @@ class ScaledFigure:
         return title_of(self.name, self.past)
 
     def at(self, values: Mapping[str, Any]) -> Any:
-        """Its value at values of all vars; None where it has no formula there."""
-        elsewhere = [values[name] != value for name, value in self.fixed.items()]
-        if self.formula is None or any(one if isinstance(one, bool) else one.any() for one in elsewhere):
+        """Its value at values of all vars; None where it has no formula there, or none that was checked."""
+        beyond = [one.excludes(values[one.var]) for one in self.all_bounds if one.var in values]
+        if self.formula is None or any(one if isinstance(one, bool) else one.any() for one in beyond):
             return None
         return self.formula(values)
 
     @property
-    def limits(self) -> dict[str, tuple[int, int | None]]:
-        """The first and last value of each var for which it is checked, where others are for more."""
-        ends = {name: (value, value) for name, value in self.fixed.items()}
-        return ends | {one.var: (one.low, None if one.high == sys.maxsize else one.high) for one in self.bounds}
+    def all_bounds(self) -> list[Bound]:
+        """Its bounds, and the vars that it has a formula for one value of."""
+        return [*self.bounds, *(Bound(var, value, value, f"{var} = {value:,}") for var, value in self.fixed.items())]
+
+    def limits(self) -> dict[str, dict[str, Any]]:
+        """Of each var for which it is checked for fewer values than others are, these, as data."""
+        found: dict[str, dict[str, Any]] = {}
+        for one in self.all_bounds:
+            ends = {"from": one.low, **({"to": one.high} if one.high < sys.maxsize else {})}
+            step = {"step": one.step, "start": one.start} if one.step > 1 else {}
+            found[one.var] = {"values": list(one.values)} if one.values else {**ends, **step}
+        return found
 
 
 @dataclass(frozen=True)
@@ -379,6 +404,12 @@ class Scaling:
                 ends = "" if one.listed else f" from {one.low:,} to {one.high:,}"
                 steps = "" if one.step == 1 else f", {steps_text(one)}" if ends else steps_text(one)
                 outside.append(f"{name}={value:,} is beyond what was checked: {ends}{steps}".replace(":  ", ": "))
+            bounds: dict[str, list[str]] = {}
+            for figure in self.figures.values():
+                for bound in figure.bounds:
+                    if bound.var == name and bound.excludes(value):
+                        bounds.setdefault(bound.text, []).append(figure.title)
+            outside += [f"{listed(titles)}: a formula for {text} alone" for text, titles in bounds.items()]
         return outside
 
     def to_json(self, places: Sequence[Mapping[str, int]] = ()) -> dict[str, Any]:
@@ -403,7 +434,7 @@ class Scaling:
                 name: {
                     "value": one.value,
                     "broken": list(one.broken),
-                    "only": {var: {"from": low, "to": high} for var, (low, high) in one.limits.items()},
+                    "only": one.limits(),
                     **_as_json(one.formula),
                 }
                 for name, one in self.figures.items()
@@ -620,7 +651,8 @@ def grow(
     varied = [one.name for one in found.ranges]
     stuck = tuple(name for name in base if name not in varied and (is_whole or varied))
     ordered = {name: replace(figures[name], past=target.past) for name in FIGURES if name in figures}
-    bounds = {key: narrow for key in formulas if (narrow := fixed.get(key) or _bounds(found.ranges, key))}
+    kept = [key for key in formulas if not isinstance(key, LiveKey)]
+    bounds = {key: narrow for key in kept if (narrow := fixed.get(key) or narrower_bounds(found.ranges, key))}
     rows = () if only and not times else tuple(
         _rows(probe.rows, formulas, (*OF_ROWS, *(OF_BACKWARD if training else ())), _without(bounds, stuck))
     )  # fmt: skip
@@ -628,7 +660,7 @@ def grow(
     return Scaling(
         probe.name, target.dtype, base, found.ranges, ordered, rows, len(found.held_out), len(search.known), stuck,
         probe.step, probe.no_cache or "", apart,
-        {key: one for key, one in bounds.items() if not isinstance(key, LiveKey)},
+        bounds,
         probe.notes, is_whole,
         [(dict(zip(search.names, place, strict=True)), there) for place, there in search.known.items() if there],
     )  # fmt: skip
@@ -644,18 +676,20 @@ def _find_in_fewer_vars(
 ) -> None:
     """Add what has no formula in some vars and one in the others, for one value of these (``fixed``)."""
     base, kept, broken = search.base, dict[str, int](), found.broken
-    while bad := {name for key in (*search.primary, "kv_cache") if key not in formulas for name in broken.get(key, ())}:
-        kept |= {name: base[name] for name in base if name in bad}
+    while bad := [broken[key] for key in (*search.primary, "kv_cache") if key not in formulas and broken.get(key)]:
+        # What has formulas in most vars is not held to one value of others' vars.
+        kept |= {name: base[name] for name in base if name in min(bad, key=len)}
         if not (rest := {name: value for name, value in base.items() if name not in kept}):
             return
         narrower = interpolation(lambda point, at=dict(kept): search.at({**at, **point}), rest)  # type: ignore[misc]
         others = narrower.find()
         at = [Bound(name, value, value, f"{name} = {value:,}") for name, value in kept.items()]
-        fixed |= {key: (*_bounds(others.ranges, key), *at) for key in others.formulas.keys() - formulas.keys()}
+        new = others.formulas.keys() - formulas.keys()
+        fixed |= {key: (*narrower_bounds(others.ranges, key, found.ranges), *at) for key in new}
         formulas |= {key: formula for key, formula in others.formulas.items() if key not in formulas}
         broken = others.broken
         without = [name for name, one in figures.items() if one.formula is None]
-        for name, one in _figures(without, narrower, others).items():
+        for name, one in _figures(without, narrower, others, found.ranges).items():
             was = figures[name]
             figures[name] = replace(one, broken=was.broken, off=was.off, fixed=dict(kept) if one.formula else {})
 
@@ -666,22 +700,27 @@ def _without(bounds: Mapping[Key, tuple[Bound, ...]], names: Collection[str]) ->
     return {key: many for key, many in left.items() if many}
 
 
-def _figures(names: Iterable[str], search: Interpolation, found: Found) -> dict[str, ScaledFigure]:
+def _figures(
+    names: Iterable[str], search: Interpolation, found: Found, shown: Sequence[VarRange] = ()
+) -> dict[str, ScaledFigure]:
+    """Figures by their names, with where they hold if not in the ranges ``shown``, or those found."""
     figures: dict[str, ScaledFigure] = {}
     for name in names:
-        figures[name] = _figure(name, search, found, figures.get("peak_activations"))
+        figures[name] = _figure(name, search, found, shown or found.ranges, figures.get("peak_activations"))
     return figures
 
 
-def _figure(name: str, search: Interpolation, found: Found, most: ScaledFigure | None = None) -> ScaledFigure:
+def _figure(
+    name: str, search: Interpolation, found: Found, shown: Sequence[VarRange], most: ScaledFigure | None = None
+) -> ScaledFigure:
     # ``most`` are the peak activations, where they are known.
     here = search.at(search.base)
     assert here is not None
     if name in _PEAKS:
-        return _peak(name, search, found, here, most)
+        return _peak(name, search, found, here, shown, most)
     formula = found.formulas.get(name)
     if formula is not None:
-        return ScaledFigure(name, here[name], formula, bounds=_bounds(found.ranges, name))
+        return ScaledFigure(name, here[name], formula, bounds=narrower_bounds(found.ranges, name, shown))
     broken = found.broken.get(name, tuple(search.names))
     off = tuple(_off(name, search, one) for one in found.ranges if name in one.broken)
     return ScaledFigure(name, here[name], None, broken, off)
@@ -713,7 +752,12 @@ def _off(name: str, search: Interpolation, one: VarRange) -> OffBy:
 
 
 def _peak(
-    name: str, search: Interpolation, found: Found, here: Figures, most: ScaledFigure | None = None
+    name: str,
+    search: Interpolation,
+    found: Found,
+    here: Figures,
+    shown: Sequence[VarRange],
+    most: ScaledFigure | None = None,
 ) -> ScaledFigure:
     """The most bytes alive at once: the largest of what is alive during each operator."""
     parts, is_memory = _PEAKS[name], name == "peak_memory"
@@ -723,7 +767,7 @@ def _peak(
         return ScaledFigure(name, value, None, names)
     always = sum((found.formulas[one] for one in parts), Polynomial(search.names, {}))
     if is_memory:
-        most = most or _peak("peak_activations", search, found, here)
+        most = most or _peak("peak_activations", search, found, here, shown)
         return replace(most, name=name, value=value, formula=None if most.formula is None else most.formula + always)
     # Layers of their own for each number of layers have no formula each, but together.
     for of_all in (False, True):
@@ -732,7 +776,7 @@ def _peak(
             for key, formula in found.formulas.items()
             if isinstance(key, LiveKey) and bool(key.of_all) == of_all
         }
-        if lives and (largest := _largest(name, always, lives, search, found)) is not None:
+        if lives and (largest := _largest(name, always, lives, search, found, shown)) is not None:
             formula, bounds = largest
             keys = {always + life: key for key, life in reversed(lives.items())}
             at = tuple(_place_of(keys[one], name == "train_memory") for one in formula.options)
@@ -749,7 +793,12 @@ def _place_of(key: LiveKey, is_training: bool) -> str:
 
 
 def _largest(
-    name: str, always: Polynomial, lives: Mapping[LiveKey, Polynomial], search: Interpolation, found: Found
+    name: str,
+    always: Polynomial,
+    lives: Mapping[LiveKey, Polynomial],
+    search: Interpolation,
+    found: Found,
+    shown: Sequence[VarRange],
 ) -> tuple[Maximum, tuple[Bound, ...]] | None:
     """The largest of what is alive during each operator and ``always``, and where it holds.
 
@@ -775,7 +824,7 @@ def _largest(
         there = search.at(point)
         if there is not None and there[name] != formula(point):
             return None
-    return formula, _narrower([(before, now.low, now.high) for before, now in zip(found.ranges, ranges, strict=True)])
+    return formula, tuple(_narrower(((one, one.low, one.high) for one in ranges), shown))
 
 
 def _apart(one: VarRange) -> list[int]:
@@ -784,23 +833,38 @@ def _apart(one: VarRange) -> list[int]:
     return [choices[min(2**i, len(choices)) - 1] for i in range(len(choices).bit_length() + 1)]
 
 
-def _bounds(ranges: Sequence[VarRange], key: Key) -> tuple[Bound, ...]:
-    """The ranges of a figure that are smaller than those of most."""
-    return _narrower((one, *one.bounds(key)) for one in ranges)
+def narrower_bounds(ranges: Sequence[VarRange], key: Key, shown: Sequence[VarRange] = ()) -> tuple[Bound, ...]:
+    """Where a figure's ranges are smaller than those ``shown``, or than those of most."""
+    return tuple(_narrower(((one, *one.bounds(key)) for one in ranges), shown or ranges))
 
 
-def _narrower(ranges: Iterable[tuple[VarRange, int, int]]) -> tuple[Bound, ...]:
-    """The ranges that are smaller than those of most figures."""
-    return tuple(
-        Bound(
+def _narrower(own: Iterable[tuple[VarRange, int, int]], shown: Iterable[VarRange]) -> Iterator[Bound]:
+    """Where ranges, each from one value to another, are smaller than others of the same vars."""
+    whole = {one.name: one for one in shown}
+    for one, first, last in own:
+        more = whole.get(one.name, one)
+        low, high = max(first, more.low), min(last, more.high)
+        if more is one and (low, high) == (more.low, more.high):
+            continue
+        if one.listed or more.listed:
+            fewer, others = (one.choices(), more.choices()) if one.listed else (more.choices(), one.choices())
+            kept = [value for value in fewer if value in others and low <= value <= high]
+            if len(kept) < len(more.choices()):
+                text = f"{one.name} = {', '.join(f'{value:,}' for value in kept)}"
+                yield Bound(one.name, low, high, text, values=tuple(kept))
+            continue
+        is_as_fine = more.step % one.step == 0 and (more.values[0] - one.values[0]) % one.step == 0
+        if is_as_fine and (low, high) == (more.low, more.high):
+            continue
+        text = f"{one.name} from {low:,}{f' to {high:,}' if high < more.high else ''}"
+        yield Bound(
             one.name,
-            low if low > one.low else 0,
-            high if high < one.high else sys.maxsize,
-            f"{one.name} from {low:,}{f' to {high:,}' if high < one.high else ''}",
+            low if low > more.low else 0,
+            high if high < more.high else sys.maxsize,
+            text if is_as_fine else f"{text}, {steps_text(one)}",
+            1 if is_as_fine else one.step,
+            0 if is_as_fine else one.values[0],
         )
-        for one, low, high in ranges
-        if (low, high) != (one.low, one.high)
-    )
 
 
 def _is_within(point: Mapping[str, int], ranges: Sequence[VarRange]) -> bool:

@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 
 import fwdscope
 from fwdscope.cli import app
-from fwdscope.commands.scale import Scaling, grow, layer_formulas
+from fwdscope.commands.scale import ScaledFigure, Scaling, grow, layer_formulas
+from fwdscope.commands.scale.growth import narrower_bounds
+from fwdscope.commands.scale.interpolation import VarRange
 from fwdscope.errors import InputError
 from fwdscope.polynomial import Maximum, Polynomial, variable
 from fwdscope.render.scale import render
@@ -285,6 +287,22 @@ def test_what_has_formulas_in_few_vars_has_them_at_the_others_own_values(tmp_pat
     # Neither in size nor, at size = 6, in width: ⌊6 / 7⌋ + 2³ results of 6 products.
     assert got["macs"] == 48 * B
     assert got.figures["macs"].fixed == {"size": 6, "width": 3}
+
+
+def test_a_formula_that_was_found_in_fewer_vars_holds_where_it_was_checked() -> None:
+    shown = VarRange("n", 6, [6, 12, 18], 1, 2, 40)
+    listed = VarRange("n", 6, [4, 5, 6], 0, 4, 6, listed=True)
+    coarse = VarRange("n", 6, [6, 9, 12], 3, 3, 30)
+    for own, right in ((listed, [4, 5, 6]), (coarse, [*range(3, 31, 3)]), (shown, [*range(2, 41)])):
+        bounds = narrower_bounds([own], "macs", [shown])
+        assert [n for n in shown.choices() if not any(one.excludes(n) for one in bounds)] == right
+    (bound,) = narrower_bounds([coarse], "macs", [shown])
+    assert bound.text == "n from 3 to 30, multiples of 3"
+    assert bound.excludes(torch.tensor([2, 3, 4, 33])).tolist() == [True, False, True, True]
+    # As a figure has it, where it has no value.
+    figure = ScaledFigure("macs", 12, 2 * variable("n"), bounds=(bound,))
+    assert (figure.at({"n": 9}), figure.at({"n": 10})) == (18, None)
+    assert figure.limits() == {"n": {"from": 3, "to": 30, "step": 3, "start": 6}}
 
 
 def test_a_loop_that_data_decide_is_noted(tmp_path: Path) -> None:
