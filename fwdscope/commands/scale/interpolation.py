@@ -214,9 +214,13 @@ class Interpolation:
             _, values, rows = self.settle(name, tried, _MOST_VALUES)
         steps = {b - a for a, b in itertools.pairwise(tried)}
         step = steps.pop() if len(steps) == 1 else 0
-        spare = [value for value in values if step and value > tried[-1]]
-        near = [value for value in values if value not in spare]
-        found = VarRange(name, self.base[name], near, step, min(near), max(near), step, listed=not step)
+        near = [value for value in values if not step or value <= tried[-1]]
+        base, own = self.base[name], self.row(self.anchor)
+        # Where the others stay beside the spec's own value: smaller ones may leave them no choice.
+        is_kept = own is not None and name not in self.dear and values[0] < base == self.anchor[name] not in values
+        if is_kept and own is not None and self.fit([base, *values], [own, *rows], self.main):
+            near, values, rows = [base, *near], [base, *values], [own, *rows]
+        found = VarRange(name, base, near, step, min(near), max(near), step, listed=not step)
         groups = self.set_degrees(found, values, rows)
         if step:
             self.refine(found, groups)
@@ -474,13 +478,23 @@ class Interpolation:
                 self.anchor[name] = found.values[0]
         return ranges, alone
 
+    def is_bounded(self, name: str, by: str) -> bool:
+        """Whether a var has more values where another is as the spec has it, as ``top_k`` of few experts has."""
+        near = [{**self.anchor, by: self.base[by], name: self.base[name] + more} for more in (-1, 1)]
+        return any(self.at(point) is not None for point in near if point[name] > 0)
+
     def find(self) -> Found:
         """Formulas of all figures."""
         self.choose_small(_SLOW)
         anchor, own, first = dict(self.anchor), self.live, self.known[tuple(self.base.values())] or {}
         ranges, alone = self.probe_all()
+        if bounding := [name for name in self.dear if any(self.is_bounded(one, name) for one in alone)]:
+            self.dear.difference_update(bounding)
+            anchor |= {name: self.base[name] for name in bounding}
+            self.anchor, self.cost = dict(anchor), (self.at(anchor) or {}).get(COST, 0)
+            ranges, alone = self.probe_all()
         if self.instead and any(one is not None and one.keys() != first.keys() for one in self.known.values()):
-            self.anchor, self.live = anchor, [*own, *self.instead]
+            self.anchor, self.live = dict(anchor), [*own, *self.instead]
             ranges, alone = self.probe_all()
         keys = [self.keys[i] for i in self.live]
         keys = [key for key in keys if all(key in one.degrees or key in one.broken for one in ranges)]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fwdscope.commands.scale.interpolation import Found, Interpolation, Key
+from fwdscope.commands.scale.interpolation import COST, Found, Interpolation, Key
 from fwdscope.polynomial import Maximum, Polynomial, is_at_most, variable
 
 # FWDSCOPE_SCALE=200 tries as many planted figures.
@@ -68,6 +68,20 @@ def test_a_figure_that_is_wrong_at_the_least_values_together_holds_for_greater_o
     assert {one.name: (one.step, one.low, one.bounds("f")[0]) for one in got.ranges} == {
         "B": (1, 1, 3), "T": (1, 1, 64), "S": (1, 1, 96),
     }  # fmt: skip
+
+
+def test_a_var_that_makes_evaluations_dear_is_not_so_small_that_another_has_no_choice() -> None:
+    def sample(at: Mapping[str, int]) -> dict[Key, int] | None:
+        cost = 400 * at["experts"]
+        return {COST: cost, "f": at["top_k"] * at["B"] + at["experts"]} if at["top_k"] <= at["experts"] else None
+
+    got = Interpolation(sample, {"experts": 6, "top_k": 2, "B": 1}, ["f"], 2).find()
+    assert {one.name: (one.low, one.high >= 6) for one in got.ranges} == {
+        "experts": (2, True),
+        "top_k": (1, True),
+        "B": (1, True),
+    }
+    assert got.formulas["f"](top_k=5, B=7, experts=11) == 46
 
 
 def test_what_is_no_polynomial_is_named_with_its_var() -> None:
