@@ -604,29 +604,36 @@ def grow(
     peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]
     names_of_all = [name for name in (*TOTALS, *(OF_STEP if training else ()), *peaks) if not only or name in only]
     primary: list[Key] = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())]
-    kinds: tuple[type, ...] = ()
+    is_alive = not only
     if only:
         # What is alive was written.
         always = {part for name in names_of_all if name in _PEAKS for part in (*_PEAKS[name], "bytes_written")}
-        primary = [key for key in primary if key in only or key in always] or ["params"]
+        primary, is_alive = [key for key in primary if key in only or key in always] or ["params"], bool(always)
         if times:
             primary += ["flops", "bytes_read", "bytes_written", "fused_ends", "tokens"]
-        kinds = (LiveKey,) * (not always) + (RowKey, FusedKey) * (not times)
+
+    def is_wanted(key: Key) -> bool:
+        if isinstance(key, RowKey):
+            # Totals are sums of rows.
+            return times or key.figure == "repeat" or key.figure in primary
+        return is_alive if isinstance(key, LiveKey) else times if isinstance(key, FusedKey) else True
 
     def sample(values: Mapping[str, int]) -> Figures | None:
         if until is not None and time.perf_counter() > until and tuple(values.items()) not in probe.known:
             raise _TimeIsUp
         there = probe(values)
-        return there and {key: n for key, n in there.items() if not isinstance(key, kinds)} if kinds else there
+        return {key: n for key, n in there.items() if is_wanted(key)} if there and only else there
 
     sizes = vars_of(target).values()
     compared = [] if target.is_module else thresholds(target.load_spec()[0])
-    sums = {} if kinds else sums_of(probe.rows)
+    others = {key for key in probe(base) or () if isinstance(key, str)} - {*primary, *(only or ())}
+    ignored = [*_PEAKS, *(others if only and not times else ())]
+    sums = sums_of(probe.rows)
 
     def interpolation(sample: Callable[[Mapping[str, int]], Figures | None], base: Mapping[str, int]) -> Interpolation:
         # Layers of their own for each number of layers have no formula each, but together.
         return Interpolation(
-            sample, base, primary, held_out, on_progress, sizes, compared, sums=sums, ignored=_PEAKS,
+            sample, base, primary, held_out, on_progress, sizes, compared, sums=sums, ignored=ignored,
             is_instead=lambda key: isinstance(key, LiveKey) and bool(key.of_all),
         )  # fmt: skip
 
