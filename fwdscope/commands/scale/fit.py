@@ -298,8 +298,10 @@ class _Search:
                 takes = f"the formulas hold for {text}" if text else f"{name} stays {growths[0].base[name]:,}"
                 raise InputError(f"--vary {name}: none of these values can be built; {takes}")
             if len(kept) < len(values):
-                which = f"of {name}, {text}" if text.startswith("multiples") else text or f"{name} = {kept[0]:,} alone"
-                self.left_out.append(f"searched: {which}, which are {len(kept):,} of {len(values):,} values")
+                searched = f"{text} of {name}" if text.startswith("multiples") else text
+                why = f"{name} stays {kept[0]:,}: of the other values that were tried too few can be built"
+                part = f"{len(kept):,} of its {len(values):,} values"
+                self.left_out.append(f"searched: {searched}, {part}" if text else why)
         self.guesses = {
             name: guess
             for name in request.budgets

@@ -220,7 +220,7 @@ def test_a_kept_ratio_need_not_divide_the_own_value() -> None:
 
 def test_values_off_the_steps_are_named() -> None:
     got = fitted("gpt2", "d=100:2000:5", params="100M ± 5%")
-    assert got.left_out == ("searched: of d, multiples of 12, which are 32 of 381 values",)
+    assert got.left_out == ("searched: multiples of 12 of d, 32 of its 381 values",)
 
 
 def test_tokens_a_second_bound_by_launches_are_known_everywhere() -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import fwdscope
 from fwdscope.cli import app
-from fwdscope.commands.scale import ScaledFigure, Scaling, grow, layer_formulas
+from fwdscope.commands.scale import ScaledFigure, Scaling, chosen_vars, grow, layer_formulas
 from fwdscope.commands.scale.growth import narrower_bounds
 from fwdscope.commands.scale.interpolation import VarRange
 from fwdscope.errors import InputError
@@ -258,6 +258,11 @@ def test_settings_of_a_transformers_model() -> None:
     d, depth = variable("n_embd"), variable("n_layer")
     # As GPT-2's: two tables, of each block 12d² + 13d, and one norm behind.
     assert got["params"] == (100 + 64) * d + depth * (12 * d * d + 13 * d) + 2 * d
+    # What is not given is as its configuration and its inputs have it.
+    assert chosen_vars(target, ["T", "B", "n_embd"]) == {"T": 16, "B": 1, "n_embd": 32}
+    assert target._replace(arguments={}).own_values(["n_embd", "T"]) == {"n_embd": 768, "T": 16}
+    with pytest.raises(InputError, match="n_emb is no size of its inputs, and no setting of its configuration"):
+        chosen_vars(target, ["n_emb"])
 
 
 def test_a_figure_without_a_formula_in_a_var_has_none_elsewhere(tmp_path: Path) -> None:
