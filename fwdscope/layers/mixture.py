@@ -91,7 +91,8 @@ class MixtureOfExperts(Layer):
         gate = torch.nn.Linear(int(rows.shape[-1]), self.num_experts, bias=False)
         if self.correction_bias:
             gate.register_buffer(BIAS, torch.zeros(self.num_experts))
-        experts = torch.nn.ModuleList(self.expert.build(self._load(rows)) for _ in range(self.num_experts))
+        given = self._load(rows)
+        experts = torch.nn.ModuleList(self.expert.build(given) for _ in range(self.num_experts))
         shared = self.shared.build(rows) if self.shared is not None else None
         module: nn.Module = _module_type()(gate, experts, shared, self)
         return module

@@ -32,9 +32,11 @@ def tensors(value: Any) -> list[Tensor]:
         return [tensor for _, tensor in _find(value)]
     found: list[Tensor] = []
     for item in value:
+        if (kind := type(item)) in _LEAVES:
+            continue
         if isinstance(item, Tensor):
             found.append(item)
-        elif (kind := type(item)) not in _LEAVES and _contents_of(kind) is not None:  # type: ignore[arg-type]
+        elif _contents_of(kind) is not None:  # type: ignore[arg-type]
             found += tensors(item)
     return found
 
