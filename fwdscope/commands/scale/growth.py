@@ -310,7 +310,7 @@ class Scaling:
         if len(terms) < 2:
             return
         first = terms[0]
-        for one in self.ranges:
+        for one in self._growing(name):
             leading = self._leading(terms, one.name)
             most = leading.formula.degree(one.name)
             if leading is first or most == first.formula.degree(one.name) or leading.formula(self.base) <= 0:
@@ -327,6 +327,11 @@ class Scaling:
             verb = "overtake" if _is_plural(what[0]) else "overtakes"
             yield f"{what[0]} {verb} {what[1]} from {one.name} = {value:,}{beyond}"
 
+    def _growing(self, name: str) -> list[VarRange]:
+        """The vars in which a figure's formula is not known to end before others'."""
+        ends = {one.var for one in self.figures[name].all_bounds if one.high < sys.maxsize}
+        return [one for one in self.ranges if one.name not in ends]
+
     def _leading(self, terms: Sequence[ScaledTerm], var: str) -> ScaledTerm:
         """The largest of the terms that grow most with a var."""
         return max(terms, key=lambda term: term.formula.degree(var))
@@ -335,7 +340,7 @@ class Scaling:
         """For each power of vars what grows most with them: ``as T grows: attention scores in h (T²)``."""
         terms = self.terms(name)
         found: dict[tuple[str, str], list[str]] = {}
-        for one in self.ranges:
+        for one in self._growing(name):
             most = max((term.formula.degree(one.name) for term in terms), default=0)
             if most < 1:
                 continue

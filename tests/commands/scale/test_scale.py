@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from base64 import b64decode
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -308,6 +309,14 @@ def test_a_formula_that_was_found_in_fewer_vars_holds_where_it_was_checked() -> 
     figure = ScaledFigure("macs", 12, 2 * variable("n"), bounds=(bound,))
     assert (figure.at({"n": 9}), figure.at({"n": 10})) == (18, None)
     assert figure.limits() == {"n": {"from": 3, "to": 30, "step": 3, "start": 6}}
+    # What dominates as n grows is not read off a formula that ends before.
+    figure = replace(figure, formula=2 * variable("n") + 51)
+    grown = Scaling("x", "float32", {"n": 6}, (shown,), {"macs": figure}, (), 0, 0)
+    free = replace(grown, figures={"macs": replace(figure, bounds=())})
+    assert [[*one.crossings("macs"), *one.growth_in_words("macs")] for one in (grown, free)] == [
+        [],
+        ["2n overtakes 51 from n = 26", "as n grows, 2n dominates"],
+    ]
 
 
 def test_a_loop_that_data_decide_is_noted(tmp_path: Path) -> None:
