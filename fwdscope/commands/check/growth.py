@@ -114,8 +114,9 @@ def _is_further(one: ExpectedFigure) -> bool:
 
 
 def _check_all(places: _Places) -> Iterator[CheckPoint]:
+    from fwdscope.commands.scale.evaluations import COST
     from fwdscope.commands.scale.growth import thresholds
-    from fwdscope.commands.scale.interpolation import COST, Interpolation
+    from fwdscope.commands.scale.interpolation import Interpolation
 
     groups: dict[tuple[str, ...], list[int]] = {}
     for i in range(len(places.formulas)):

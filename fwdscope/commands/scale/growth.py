@@ -15,7 +15,8 @@ from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwdscope.commands.scale.interpolation import Figures, Found, Interpolation, Key, VarRange
+from fwdscope.commands.scale.evaluations import Figures, Key
+from fwdscope.commands.scale.interpolation import Found, Interpolation
 from fwdscope.commands.scale.probe import (
     ALWAYS,
     IN_STEP,
@@ -30,6 +31,7 @@ from fwdscope.commands.scale.probe import (
     RowKey,
     sums_of,
 )
+from fwdscope.commands.scale.ranges import VarRange
 from fwdscope.errors import InputError
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language import expression as ex

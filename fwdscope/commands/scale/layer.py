@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from fwdscope.commands.scale.evaluations import COST, Figures, Key
 from fwdscope.commands.scale.growth import chosen_vars, range_text, vars_of
-from fwdscope.commands.scale.interpolation import COST, Figures, Interpolation, Key
+from fwdscope.commands.scale.interpolation import Interpolation
 from fwdscope.commands.scale.probe import TOTALS, Probe, RowKey
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fwdscope.commands.scale.interpolation import COST, Key
+from fwdscope.commands.scale.evaluations import COST, Key
 from fwdscope.errors import InputError, ShapeError
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.names import listed

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fwdscope.commands.scale.interpolation import COST, Found, Interpolation, Key
+from fwdscope.commands.scale.evaluations import COST, Key
+from fwdscope.commands.scale.interpolation import Found, Interpolation
 from fwdscope.polynomial import Maximum, Polynomial, is_at_most, variable
 
 # FWDSCOPE_SCALE=200 tries as many planted figures.

@@ -20,7 +20,7 @@ import fwdscope
 from fwdscope.cli import app
 from fwdscope.commands.scale import ScaledFigure, Scaling, chosen_vars, grow, layer_formulas
 from fwdscope.commands.scale.growth import narrower_bounds
-from fwdscope.commands.scale.interpolation import VarRange
+from fwdscope.commands.scale.ranges import VarRange
 from fwdscope.errors import InputError
 from fwdscope.polynomial import Maximum, Polynomial, variable
 from fwdscope.render.scale import render
