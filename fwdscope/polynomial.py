@@ -132,7 +132,8 @@ class Polynomial:
         mine, theirs = _alike(self, other)
         terms = dict(mine.terms)
         for exponents, coefficient in theirs.terms.items():
-            terms[exponents] = terms.get(exponents, Fraction(0)) + coefficient
+            before = terms.get(exponents)
+            terms[exponents] = coefficient if before is None else before + coefficient
         return Polynomial(mine.names, terms)
 
     __radd__ = __add__
@@ -305,9 +306,8 @@ def values_at(
         powers[names, exponents] = [math.prod([number(point[name]) ** e for name, e in used]) for point in points]
     table = []
     for one in polynomials:
-        columns = [
-            [c.numerator * (over // c.denominator) * x for x in powers[one.names, e]] for e, c in one.terms.items()
-        ]
+        whole = [(c.numerator * (over // c.denominator), powers[one.names, e]) for e, c in one.terms.items()]
+        columns = [[c * x for x in column] for c, column in whole]
         table.append(list(map(sum, zip(*columns, strict=True))) if columns else [0] * len(points))
     return over, table
 
@@ -346,6 +346,8 @@ def _alike(one: Polynomial, other: Any) -> tuple[Polynomial, Polynomial]:
     """Both over the same names."""
     if not isinstance(other, Polynomial):
         return one, Polynomial(one.names, {(0,) * len(one.names): Fraction(other)})
+    if one.names == other.names:
+        return one, other
     names = tuple(dict.fromkeys((*one.names, *other.names)))
     return one.over(names), other.over(names)
 

@@ -792,7 +792,8 @@ def _peak(
         }
         if lives and (largest := _largest(name, always, lives, search, found, shown)) is not None:
             formula, bounds = largest
-            keys = {always + life: key for key, life in reversed(lives.items())}
+            first = {life: key for key, life in reversed(lives.items())}
+            keys = {always + life: key for life, key in first.items()}
             at = tuple(_place_of(keys[one], name == "train_memory") for one in formula.options)
             return ScaledFigure(
                 name, value, formula if len(formula.options) > 1 else formula.options[0], bounds=bounds, places=at

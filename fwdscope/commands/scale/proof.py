@@ -152,9 +152,13 @@ class Proof:
         formulas = {id(formula): formula for formula, *_ in groups}
         over, table = values_at([*formulas.values()], points)
         values = dict(zip(formulas, table, strict=True))
+        # Most have few ranges among them.
+        within: dict[tuple[tuple[int, int], ...], list[int]] = {}
         for formula, bounds, members in groups:
-            limits = [(one.name, *bound) for one, bound in zip(ranges, bounds, strict=True)]
-            at = [j for j, one in enumerate(points) if all(low <= one[name] <= high for name, low, high in limits)]
+            if (at := within.get(limits := tuple(bounds))) is None:
+                sides = [(one.name, *bound) for one, bound in zip(ranges, bounds, strict=True)]
+                at = [j for j, one in enumerate(points) if all(low <= one[name] <= high for name, low, high in sides)]
+                within[limits] = at
             wanted = [values[id(formula)][j] for j in at]
             for column, alike in by_values([rows[j] for j in at], members).items():
                 if None in column or [value * over for value in column] != wanted:
