@@ -55,7 +55,7 @@ def wrong_figures(growth: Scaling, target: Target, number: int, most: Values | N
             if not any(one.excludes(at[one.var]) for one in bounds):
                 compared += 1
                 value = formula(at)
-                wrong += [f"{name} at {at}: {formula} = {value:,}, and it is {found:,}"] * (value != found)
+                wrong += [f"{name} at {at}: {formula} = {value}, and it is {found:,}"] * (value != found)
     return compared, wrong
 
 

@@ -610,7 +610,7 @@ def grow(
     probe.check(base)
     peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]
     names_of_all = [name for name in (*TOTALS, *(OF_STEP if training else ()), *peaks) if not only or name in only]
-    primary: list[Key] = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ())]
+    primary: list[Key] = [*TOTALS, *ALWAYS, *((*OF_STEP, *IN_STEP) if training else ("kv_cache",))]
     is_alive = not only
     if only:
         # What is alive was written.
@@ -690,7 +690,7 @@ def _find_in_fewer_vars(
 ) -> None:
     """Add what has no formula in some vars and one in the others, for one value of these (``fixed``)."""
     base, kept, broken = search.base, dict[str, int](), found.broken
-    while bad := [broken[key] for key in (*search.primary, "kv_cache") if key not in formulas and broken.get(key)]:
+    while bad := [broken[key] for key in search.primary if key not in formulas and broken.get(key)]:
         # What has formulas in most vars is not held to one value of others' vars.
         kept |= {name: base[name] for name in base if name in min(bad, key=len)}
         if not (rest := {name: value for name, value in base.items() if name not in kept}):
