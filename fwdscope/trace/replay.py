@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.language.expression import Name, walk
-from fwdscope.model.copies import adopt, hand_over, is_repeatable, like, may_be_duplicated, signature
+from fwdscope.model.copies import adopt, hand_over, is_repeatable, like, may_be_duplicated, signature, weights_of
+from fwdscope.model.modules import all_modules
 from fwdscope.model.templates import BlockTemplate, Template
 from fwdscope.torch_private import storage_id, without_dispatch, without_functions
 from fwdscope.trace.receptive.fields import CalledFlows, ReplayedFlows
@@ -163,11 +164,11 @@ class Replays:
         if (known := self.known.get(key)) is not None:
             original = known.module
             if original not in self.duplicable:
-                self.duplicable[original] = all(map(may_be_duplicated, original.modules()))
+                self.duplicable[original] = all(map(may_be_duplicated, all_modules(original)))
             return self._repeat(known, blueprint, module, node, inputs) if self.duplicable[original] else call()
         first, carried, memory = len(recorder.lives), len(recorder.carried), recorder.memory
         known = self.earlier.calls.get(key) if self.earlier is not None and read is not None else None
-        if known is not None and self.taken.isdisjoint(inside := list(known.module.modules())[1:]):
+        if known is not None and self.taken.isdisjoint(inside := all_modules(known.module)[1:]):
             value = self._take(known, blueprint, module, node, inside, inputs)
             self.known[key] = known._replace(run=run, module=module, node=node, lives=recorder.lives[first:])
             return value
@@ -193,11 +194,9 @@ class Replays:
         recorder, run = self.recorder, known.run
         hand_over(blueprint, run.layers, module, known.module, inside)
         self.taken.update(inside)
-        for one in (module, *inside):
-            for tensor in (*one._parameters.values(), *one._buffers.values()):
-                if tensor is not None:
-                    recorder.weights[id(tensor)] = weight = run.weights[id(tensor)]
-                    recorder.memory.excluded.update(weight[1])
+        for tensor in weights_of((module, *inside)):
+            recorder.weights[id(tensor)] = weight = run.weights[id(tensor)]
+            recorder.memory.excluded.update(weight[1])
         recorder.calls.update([(one, run.calls[one]) for one in inside if one in run.calls])
         result = self._follow(known, node, {known.module: module}, inputs)
         if (rows := known.node.rows_inside) is not None:
@@ -208,7 +207,7 @@ class Replays:
         recorder = self.recorder
         modules = adopt(blueprint, module, known.module)
         with without_functions():
-            recorder.add_weights(chain(module.parameters(), module.buffers()))
+            recorder.add_weights(weights_of(modules.values()))
             for old, new in modules.items():
                 if old in recorder.calls and new is not module:
                     recorder.calls[new] = recorder.calls[old]
