@@ -25,6 +25,9 @@ from fwdscope.commands.scale.evaluations import Evaluations, Key, by_values
 from fwdscope.commands.scale.ranges import VarRange
 from fwdscope.polynomial import Polynomial, values_at
 
+# Figures of one formula, with the least and greatest value of each var that it is checked for.
+_Alike = tuple[Polynomial, Sequence[tuple[int, int]], list[int]]
+
 
 class Proof:
     """Compares formulas with a network at ``number`` points by chance, and at corners.
@@ -53,6 +56,7 @@ class Proof:
         Where figures are wrong at several of their least values at once they are left to greater ones. Where steps
         hold for one var alone and not for several, as those of d and heads, coarser ones are checked.
         """
+        self.share_steps(formulas, ranges)
         tried: list[Mapping[str, int]] = [*near]
         if self.wrong(formulas, ranges, near, is_brief=True).intersection(self.primary):
             lows = [dict(one.lows) for one in ranges]
@@ -83,6 +87,25 @@ class Proof:
             least_wrong = min(attempts, key=lambda one: len(again(one).intersection(self.primary)))
             points, wrong = least_wrong[1], again(least_wrong)
         return tuple([point for point in points if self.points.at(point) is not None]), wrong
+
+    def share_steps(self, formulas: Mapping[Key, Polynomial], ranges: Sequence[VarRange]) -> None:
+        """Where a var that figures divide by leaves a rest of another that counts, take multiples of all its values.
+
+        ``d // heads`` is d/heads for each d that is a multiple of the spec's own heads, and not of more heads.
+        """
+        for by, one in itertools.permutations(ranges, 2):
+            if one.listed or not any(one.degrees.get(key) for key in by.lifts if key in formulas):
+                continue
+            points: list[Mapping[str, int]] = []
+            for value in sorted(by.choices())[-2:]:
+                near = range(one.values[0] + one.step, one.high + 1, one.step)[:value]
+                if rest := next((n for n in near if n % value), 0):
+                    points.append({**self.anchor, by.name: value, one.name: rest})
+            wrong, _ = self.compare(self.grouped(formulas, ranges), ranges, points) if points else (set[int](), None)
+            step = math.lcm(one.step, *by.choices()) if wrong and by.listed else one.step
+            if step != one.step and one.coarse % step == 0:
+                one.step = step
+                one.low += (one.values[0] - one.low) % step
 
     def raise_lows(self, formulas: Mapping[Key, Polynomial], ranges: Sequence[VarRange]) -> None:
         """Leave out of the ranges of figures the least values of vars at which they are wrong together."""
@@ -117,11 +140,7 @@ class Proof:
         All points that were evaluated before are looked at too. Where ``is_brief`` no more points are looked at once
         one of the primary figures is wrong.
         """
-        # Most figures have few formulas and few ranges among them.
-        alike: dict[tuple[Any, ...], list[int]] = {}
-        for key, formula in formulas.items():
-            alike.setdefault((id(formula), *[one.bounds(key) for one in ranges]), []).append(self.points.numbers[key])
-        groups = [(formulas[self.points.keys[members[0]]], bounds, members) for (_, *bounds), members in alike.items()]
+        groups = self.grouped(formulas, ranges)
         main = {*self.main}
         primary = [
             (formula, bounds, kept) for formula, bounds, all in groups if (kept := [i for i in all if i in main])
@@ -139,9 +158,16 @@ class Proof:
         wrong |= more
         return {key for key in formulas if (i := self.points.numbers[key]) in wrong or (points and i not in seen)}
 
+    def grouped(self, formulas: Mapping[Key, Polynomial], ranges: Sequence[VarRange]) -> list[_Alike]:
+        """Figures by their formulas and ranges, of which there are few."""
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for key, formula in formulas.items():
+            alike.setdefault((id(formula), *[one.bounds(key) for one in ranges]), []).append(self.points.numbers[key])
+        return [(formulas[self.points.keys[members[0]]], bounds, members) for (_, *bounds), members in alike.items()]
+
     def compare(
         self,
-        groups: Sequence[tuple[Polynomial, Sequence[tuple[int, int]], list[int]]],
+        groups: Sequence[_Alike],
         ranges: Sequence[VarRange],
         points: Sequence[Mapping[str, int]],
     ) -> tuple[set[int], set[int]]:

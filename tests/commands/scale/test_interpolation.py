@@ -56,6 +56,20 @@ def test_a_var_that_others_are_divided_by_has_negative_powers() -> None:
     assert got.formulas["f"](d=512, heads=16, kv=4) == 3 * 512 * 32 * 4
 
 
+def test_a_var_takes_multiples_of_all_that_divide_it() -> None:
+    # As of a projection of heads, which builds where a rest is left over: d = 4,128 is a multiple of 32, not of 64.
+    figures = {"f": "kv * heads * (d // heads)", "g": "kv * (d // heads) * d + B"}
+    got = found(figures, d=4096, heads=32, kv=8, B=1)  # type: ignore[arg-type]
+    choices = {one.name: one.choices() for one in got.ranges}
+    assert (max(choices["heads"]), list(choices["d"][:2])) == (64, [64, 128])
+    chance = random.Random(0)
+    for _ in range(200):
+        at = {name: chance.choice(few) for name, few in choices.items()}
+        dim = at["d"] // at["heads"]
+        assert got.formulas["f"](at) == at["kv"] * at["heads"] * dim, at
+        assert got.formulas["g"](at) == at["kv"] * dim * at["d"] + at["B"], at
+
+
 def test_a_step_in_two_vars_together_is_seen() -> None:
     # As the expected load of experts, a quarter of B·T tokens: any T with B = 4, multiples of 4 with B = 1.
     got = found({"f": "B * T // 4 * d"}, B=1, T=512, d=64)
@@ -83,6 +97,15 @@ def test_a_var_that_makes_evaluations_dear_is_not_so_small_that_another_has_no_c
         "B": (1, True),
     }
     assert got.formulas["f"](top_k=5, B=7, experts=11) == 46
+
+
+def test_the_smaller_of_two_in_several_vars_is_no_formula_where_the_other_is() -> None:
+    # A latent of 512 is kept, unless keys and values of few small heads are less: with 16 heads from 16 each, with 128
+    # each from 2 heads, and not with 2 heads of 16 each.
+    got = found({"kept": "B * min(512, 2 * heads * nope) + B", "macs": "B * heads * nope"}, B=3, heads=16, nope=128)
+    assert str(got.formulas["kept"]) == "513B"
+    low = {one.name: one.bounds("kept")[0] for one in got.ranges}
+    assert 2 * low["heads"] * low["nope"] >= 512
 
 
 def test_what_is_no_polynomial_is_named_with_its_var() -> None:
