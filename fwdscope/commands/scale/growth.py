@@ -642,6 +642,7 @@ def grow(
         return Interpolation(
             sample, base, primary, held_out, on_progress, sizes, compared, sums=sums, ignored=ignored,
             is_instead=lambda key: isinstance(key, LiveKey) and bool(key.of_all),
+            is_shown=lambda key: not isinstance(key, LiveKey),
         )  # fmt: skip
 
     cache = ["kv_cache"] * ("kv_cache" in (probe(base) or ()) and (not only or "kv_cache" in only))

@@ -39,6 +39,7 @@ class Interpolation(Evaluations):
     ``held_out`` is how many points formulas are checked at, besides the corners of the ranges. ``sums`` are figures
     that may be sums of others, each as often as one more says. Of ``ignored`` figures no formulas are sought, as the
     largest of several has none; nor of those that others are instead of (``is_instead``) if all networks have these.
+    Those that are shown are checked at the corners of their own ranges, others at those that they share.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class Interpolation(Evaluations):
         sums: Sums | None = None,
         ignored: Collection[Key] = (),
         is_instead: Callable[[Key], bool] = lambda _: False,
+        is_shown: Callable[[Key], bool] = lambda _: True,
     ) -> None:
         super().__init__(sample, base, on_progress)
         self.primary, self.number, self.sums = tuple(primary), held_out, sums or {}
-        self.random = random.Random(0)
+        self.random, self.is_shown = random.Random(0), is_shown
         sought = [i for i, key in enumerate(self.keys) if key != COST and key not in ignored]
         self.own = [i for i in sought if not is_instead(self.keys[i])]
         self.instead = [i for i in sought if is_instead(self.keys[i])]
@@ -85,7 +87,7 @@ class Interpolation(Evaluations):
         joined = [key for key, names in broken.items() if not names]
         joining = Joining(self, self.anchor, self.sums)
         formulas = joining.join(ranges, joined)
-        proof = Proof(self, self.primary, self.anchor, probing.dear, self.number, self.random)
+        proof = Proof(self, self.primary, self.anchor, probing.dear, self.number, self.random, self.is_shown)
         points = proof.hold_out(ranges, formulas, self.number)
         self.row(points[-1])
         # Terms that vanish at the first values are seen at the second.

@@ -18,7 +18,7 @@ import itertools
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from fwdscope.commands.scale.evaluations import Evaluations, Key, by_values
@@ -43,10 +43,11 @@ class Proof:
         dear: Collection[str],
         number: int,
         chance: random.Random,
+        is_shown: Callable[[Key], bool],
     ) -> None:
         self.points, self.primary, self.number, self.random = points, primary, number, chance
         self.main = {points.numbers[key] for key in primary if key in points.numbers}
-        self.anchor, self.dear = dict(anchor), dear
+        self.anchor, self.dear, self.is_shown = dict(anchor), dear, is_shown
 
     def check(
         self, ranges: Sequence[VarRange], formulas: Mapping[Key, Polynomial], near: Sequence[Mapping[str, int]]
@@ -203,7 +204,7 @@ class Proof:
         What is a maximum of two polynomials along no axis differs from either in some corner.
         """
         found: list[Mapping[str, int]] = [self.points.base]
-        boxes = [tuple([one.bounds(key) for one in ranges]) for key in self.primary if key in keys]
+        boxes = list(dict.fromkeys(tuple([one.bounds(key) for one in ranges]) for key in keys if self.is_shown(key)))
         every = [list(zip(*(one.bounds(key) for key in keys), strict=True)) for one in ranges] if keys else []
         boxes += [tuple([(max(lows), min(highs)) for lows, highs in every])] * bool(every)
         for box in dict.fromkeys(box for box in boxes if all(low <= high for low, high in box)):
