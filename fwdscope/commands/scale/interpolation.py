@@ -88,6 +88,7 @@ class Interpolation(Evaluations):
         joining = Joining(self, self.anchor, self.sums)
         formulas = joining.join(ranges, joined)
         proof = Proof(self, self.primary, self.anchor, probing.dear, self.number, self.random, self.is_shown)
+        proof.share_steps(formulas, ranges)
         points = proof.hold_out(ranges, formulas, self.number)
         self.row(points[-1])
         # Terms that vanish at the first values are seen at the second.

@@ -57,7 +57,6 @@ class Proof:
         Where figures are wrong at several of their least values at once they are left to greater ones. Where steps
         hold for one var alone and not for several, as those of d and heads, coarser ones are checked.
         """
-        self.share_steps(formulas, ranges)
         tried: list[Mapping[str, int]] = [*near]
         if self.wrong(formulas, ranges, near, is_brief=True).intersection(self.primary):
             lows = [dict(one.lows) for one in ranges]
