@@ -529,15 +529,21 @@ def vars_of(target: Target) -> dict[str, int]:
     return {name: value for name, value in checked.variables.items() if type(value) is int and value > 0}
 
 
-def thresholds(checked: Checked) -> list[int]:
-    """The whole numbers that a spec's lines compare others with, as constants or vars."""
+def thresholds(checked: Checked) -> list[int | str]:
+    """What a spec's lines compare with: whole numbers as constants or values of vars, and the vars that decide them."""
     bodies = (checked.spec.layers, *(block.body for block in checked.spec.blocks))
     lines = itertools.chain.from_iterable(map(statements, bodies))
     nodes = (node for line in lines for one in expressions(line) for node in ex.walk(one))
     inside = [node for one in nodes if isinstance(one, ex.Compare) for node in ex.walk(one)]
     constants = [node.value for node in inside if isinstance(node, ex.Constant)]
-    constants += [checked.variables.get(node.id) for node in inside if isinstance(node, ex.Name)]
-    return sorted({value for value in constants if type(value) is int})
+    of_vars = {one.name: one.value for one in checked.spec.variables}
+    names, waiting = dict[str, None](), [node.id for node in inside if isinstance(node, ex.Name)]
+    while waiting:
+        if (name := waiting.pop()) in of_vars and name not in names:
+            names[name] = None
+            waiting += [node.id for node in ex.walk(of_vars[name]) if isinstance(node, ex.Name)]
+    values = {value for value in (*constants, *map(checked.variables.get, names)) if type(value) is int}
+    return [*sorted(values), *names]
 
 
 def _is_whole(value: object) -> bool:

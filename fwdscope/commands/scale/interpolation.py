@@ -37,7 +37,8 @@ class Interpolation(Evaluations):
 
     ``primary`` are the figures that decide which degrees, steps and ranges are checked: others are parts of them.
     ``held_out`` is how many points formulas are checked at, besides the corners of the ranges. ``sums`` are figures
-    that may be sums of others, each as often as one more says. Of ``ignored`` figures no formulas are sought, as the
+    that may be sums of others, each as often as one more says. With ``thresholds``, values and vars, the network may
+    compare others. Of ``ignored`` figures no formulas are sought, as the
     largest of several has none; nor of those that others are instead of (``is_instead``) if all networks have these.
     Those that are shown are checked at the corners of their own ranges, others at those that they share.
     """
@@ -50,7 +51,7 @@ class Interpolation(Evaluations):
         held_out: int = 6,
         on_progress: Callable[[str], None] = lambda _: None,
         sizes: Iterable[int] = (),
-        thresholds: Iterable[int] = (),
+        thresholds: Iterable[int | str] = (),
         sums: Sums | None = None,
         ignored: Collection[Key] = (),
         is_instead: Callable[[Key], bool] = lambda _: False,
@@ -63,7 +64,9 @@ class Interpolation(Evaluations):
         self.own = [i for i in sought if not is_instead(self.keys[i])]
         self.instead = [i for i in sought if is_instead(self.keys[i])]
         main = [self.numbers[key] for key in self.primary if key in self.numbers]
-        self.probing = Probing(self, main, self.own, sizes, thresholds)
+        limits = [*thresholds]
+        self.compared = [one for one in limits if isinstance(one, str) and one in self.base]
+        self.probing = Probing(self, main, self.own, sizes, [one for one in limits if isinstance(one, int)])
 
     @property
     def anchor(self) -> Mapping[str, int]:
@@ -89,6 +92,7 @@ class Interpolation(Evaluations):
         formulas = joining.join(ranges, joined)
         proof = Proof(self, self.primary, self.anchor, probing.dear, self.number, self.random, self.is_shown)
         proof.share_steps(formulas, ranges)
+        proof.meet(ranges, self.compared)
         points = proof.hold_out(ranges, formulas, self.number)
         self.row(points[-1])
         # Terms that vanish at the first values are seen at the second.

@@ -5,6 +5,7 @@ together, a value that is compared with. So each is compared with the network
 
 - at corners of its range: eight at least, among which any three vars take all combinations of their ends,
 - at points by chance, near the spec's own values, where steps show, and far from them,
+- where a var that is compared with meets another,
 - at all other points that were evaluated for whatever reason.
 
 A figure that is wrong at any is given no formula. Where totals are wrong, ranges are taken smaller first: without
@@ -106,6 +107,19 @@ class Proof:
             if step != one.step and one.coarse % step == 0:
                 one.step = step
                 one.low += (one.values[0] - one.low) % step
+
+    def meet(self, ranges: Sequence[VarRange], compared: Collection[str]) -> None:
+        """Evaluate points where a var that the network compares with is as large as another, or beside it.
+
+        ``if i == skip`` in a loop of ``depth`` rounds: skip = depth − 1 is the last round, and skip = depth is none.
+        """
+        for one, other in itertools.permutations(ranges, 2):
+            if one.name not in compared and other.name not in compared:
+                continue
+            value = self.anchor[one.name]
+            for near in range(value - 2, value + 3):
+                if near in other.choices():
+                    self.points.at({**self.anchor, other.name: near})
 
     def raise_lows(self, formulas: Mapping[Key, Polynomial], ranges: Sequence[VarRange]) -> None:
         """Leave out of the ranges of figures the least values of vars at which they are wrong together."""

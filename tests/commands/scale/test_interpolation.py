@@ -22,7 +22,7 @@ EXAMPLES = int(os.environ.get("FWDSCOPE_SCALE", "25"))
 
 def found(
     figures: dict[str, object],
-    thresholds: Sequence[int] = (),
+    thresholds: Sequence[int | str] = (),
     sums: Mapping[Key, Sequence[tuple[Key, Key]]] | None = None,
     **base: int,
 ) -> Found:
@@ -68,6 +68,13 @@ def test_a_var_takes_multiples_of_all_that_divide_it() -> None:
         dim = at["d"] // at["heads"]
         assert got.formulas["f"](at) == at["kv"] * at["heads"] * dim, at
         assert got.formulas["g"](at) == at["kv"] * dim * at["d"] + at["B"], at
+
+
+def test_where_a_var_that_is_compared_with_meets_another_is_seen() -> None:
+    # As of `if: i == skip` in a loop of depth rounds: after the last one, what follows reads 63 columns more.
+    figures = {"total": "depth * W", "row": "W + 63 * (skip == depth - 1)"}
+    got = found(figures, thresholds=[4, "skip"], W=256, depth=11, skip=4)  # type: ignore[arg-type]
+    assert got.formulas == {"total": variable("depth") * variable("W")}
 
 
 def test_a_step_in_two_vars_together_is_seen() -> None:
