@@ -131,7 +131,8 @@ class Probing:
         """The range, step and degrees of a var; None if the network can be built with no other value of it."""
         best: tuple[int, list[int], list[Row], list[int]] | None = None
         for tried in self.sequences(name):
-            score, values, rows = self.settle(name, tried, _FEW_VALUES)
+            # What fits at some values alone, and not at those before, may do so by chance.
+            score, values, rows = self.settle(name, tried, _FEW_VALUES, 3 if best is None else 5)
             if len(rows) >= 3 and (best is None or score > best[0]):
                 best = score, values, rows, tried
             if score == len(self.main):
@@ -140,7 +141,7 @@ class Probing:
             return None
         score, values, rows, tried = best
         if score < len(self.main):
-            _, values, rows = self.settle(name, tried, _MOST_VALUES)
+            _, values, rows = self.settle(name, tried, _MOST_VALUES, 5)
         steps = {b - a for a, b in itertools.pairwise(tried)}
         step = steps.pop() if len(steps) == 1 else 0
         near = [value for value in values if not step or value <= tried[-1]]
@@ -196,11 +197,11 @@ class Probing:
             sizes = dividing if other != base else doubles | dividing
             yield sorted(sizes, key=lambda one: (abs(math.log(one / base)), one))[:_MOST_VALUES]
 
-    def settle(self, name: str, values: Sequence[int], most: int) -> tuple[int, list[int], list[Row]]:
+    def settle(self, name: str, values: Sequence[int], most: int, least: int) -> tuple[int, list[int], list[Row]]:
         """How many primary figures fit polynomials with a value to spare, the values that it took, and the figures.
 
-        The values to spare may be others that are looked at anyway. There are fewer than three values where one refuses
-        to build.
+        If the ``least`` are three, the values to spare may be others that are looked at anyway. There are fewer where
+        one refuses to build.
         """
         step = values[1] - values[0] if len(values) > 1 else 0
         is_even = all(b - a == step for a, b in itertools.pairwise(values))
@@ -212,9 +213,9 @@ class Probing:
                 continue
             taken.append(value)
             rows.append(row)
-            if self.fit(taken, rows, self.main) or len(taken) == most:
+            if (len(taken) >= least and self.fit(taken, rows, self.main)) or len(taken) == most:
                 break
-            if is_even and (found := self.settle_early(name, taken, rows, step)) is not None:
+            if is_even and least == 3 and (found := self.settle_early(name, taken, rows, step)) is not None:
                 return len(self.main), *found
         return sum(self.fit(taken, rows, [i]) for i in self.main), taken, rows
 

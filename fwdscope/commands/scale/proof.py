@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -62,7 +62,7 @@ class Proof:
         if self.wrong(formulas, ranges, near, is_brief=True).intersection(self.primary):
             lows = [dict(one.lows) for one in ranges]
             self.raise_lows(formulas, ranges)
-            tried = [*self.hold_out(ranges, formulas, 0), *near[-self.number :]]
+            tried = [*self.hold_out(ranges, formulas, 0, is_doubtful=True), *near[-self.number :]]
             if self.wrong(formulas, ranges, tried, is_brief=True).intersection(self.primary):
                 for one, before in zip(ranges, lows, strict=True):
                     one.lows = before
@@ -211,10 +211,14 @@ class Proof:
         beyond = one.coarse * (len(one.values) < 3)
         return min(one.high, max(one.values) + beyond) if one.name in self.dear else one.high
 
-    def hold_out(self, ranges: Sequence[VarRange], keys: Collection[Key], number: int) -> list[Mapping[str, int]]:
+    def hold_out(
+        self, ranges: Sequence[VarRange], keys: Collection[Key], number: int, is_doubtful: bool = False
+    ) -> list[Mapping[str, int]]:
         """Points with all vars changed: corners of the ranges of figures, and a number of others near and far.
 
-        What is a maximum of two polynomials along no axis differs from either in some corner.
+        What is a maximum of two polynomials along no axis differs from either in some corner. What was wrong at some,
+        or holds only beside the spec's own values, may be right at the ends of its few values by chance: of these two
+        points in the middle are taken too.
         """
         found: list[Mapping[str, int]] = [self.points.base]
         boxes = list(dict.fromkeys(tuple([one.bounds(key) for one in ranges]) for key in keys if self.is_shown(key)))
@@ -228,6 +232,15 @@ class Proof:
                     most = min(box[i][1], self.most(one))
                     point[one.name] = one.inside((box[i][0], most), ends[i])
                 found.append({**self.anchor, **point})
+            sides = list(zip(ranges, box, strict=True))
+            is_beside = not all(low <= self.points.base[one.name] <= high for one, (low, high) in sides)
+            for part in (2, 3) if is_doubtful or is_beside else ():
+                point = dict(self.anchor)
+                for one, (low, high) in sides:
+                    choices = one.choices()
+                    first, end = bisect_left(choices, low), bisect_right(choices, min(high, self.most(one)))
+                    point[one.name] = choices[first + (end - first) // part]
+                found.append(point)
         for i in range(number):
             point = dict(self.anchor)
             for one in ranges:
