@@ -57,11 +57,11 @@ def test_a_var_that_others_are_divided_by_has_negative_powers() -> None:
 
 
 def test_a_var_takes_multiples_of_all_that_divide_it() -> None:
-    # As of a projection of heads, which builds where a rest is left over: d = 4,128 is a multiple of 32, not of 64.
+    # As of a projection of heads, which builds where a rest is left over: d = 4,160 is a multiple of 64, not of 128.
     figures = {"f": "kv * heads * (d // heads)", "g": "kv * (d // heads) * d + B"}
     got = found(figures, d=4096, heads=32, kv=8, B=1)  # type: ignore[arg-type]
     choices = {one.name: one.choices() for one in got.ranges}
-    assert (max(choices["heads"]), list(choices["d"][:2])) == (64, [64, 128])
+    assert (max(choices["heads"]), list(choices["d"][:2])) == (128, [128, 256])
     chance = random.Random(0)
     for _ in range(200):
         at = {name: chance.choice(few) for name, few in choices.items()}
