@@ -63,19 +63,22 @@ class Interpolation(Evaluations):
         sought = [i for i, key in enumerate(self.keys) if key != COST and key not in ignored]
         self.own = [i for i in sought if not is_instead(self.keys[i])]
         self.instead = [i for i in sought if is_instead(self.keys[i])]
-        main = [self.numbers[key] for key in self.primary if key in self.numbers]
         limits = [*thresholds]
         self.compared = [one for one in limits if isinstance(one, str) and one in self.base]
-        self.probing = Probing(self, main, self.own, sizes, [one for one in limits if isinstance(one, int)])
-
-    @property
-    def anchor(self) -> Mapping[str, int]:
-        """How the other vars are while one is probed."""
-        return self.probing.anchor
+        self.sizes, self.limits = {*sizes}, [one for one in limits if isinstance(one, int)]
+        # How the other vars are while one is probed.
+        self.anchor: Mapping[str, int] = self.base
 
     def find(self) -> Found:
         """Formulas of all figures."""
-        probing = self.probing
+        main = [self.numbers[key] for key in self.primary if key in self.numbers]
+        probing = Probing(self, main, self.own, self.sizes, self.limits)
+        try:
+            return self._find(probing)
+        finally:
+            self.anchor = probing.anchor
+
+    def _find(self, probing: Probing) -> Found:
         probing.choose_small()
         anchor = dict(probing.anchor)
         ranges, alone = probing.probe_all()
@@ -88,9 +91,9 @@ class Interpolation(Evaluations):
         keys = [key for key in keys if all(key in one.degrees or key in one.broken for one in ranges)]
         broken = {key: (*alone, *(one.name for one in ranges if key in one.broken)) for key in keys}
         joined = [key for key, names in broken.items() if not names]
-        joining = Joining(self, self.anchor, self.sums)
+        joining = Joining(self, probing.anchor, self.sums)
         formulas = joining.join(ranges, joined)
-        proof = Proof(self, self.primary, self.anchor, probing.dear, self.number, self.random, self.is_shown)
+        proof = Proof(self, self.primary, probing.anchor, probing.dear, self.number, self.random, self.is_shown)
         proof.share_steps(formulas, ranges)
         proof.meet(ranges, self.compared)
         points = proof.hold_out(ranges, formulas, self.number)

@@ -217,8 +217,8 @@ class Proof:
         """Points with all vars changed: corners of the ranges of figures, and a number of others near and far.
 
         What is a maximum of two polynomials along no axis differs from either in some corner. What was wrong at some,
-        or holds only beside the spec's own values, may be right at the ends of its few values by chance: of these two
-        points in the middle are taken too.
+        or holds only beside the spec's own values, may be right at the ends of its few values by chance: one point in
+        the middle is taken too, or two.
         """
         found: list[Mapping[str, int]] = [self.points.base]
         boxes = list(dict.fromkeys(tuple([one.bounds(key) for one in ranges]) for key in keys if self.is_shown(key)))
@@ -234,7 +234,7 @@ class Proof:
                 found.append({**self.anchor, **point})
             sides = list(zip(ranges, box, strict=True))
             is_beside = not all(low <= self.points.base[one.name] <= high for one, (low, high) in sides)
-            for part in (2, 3) if is_doubtful or is_beside else ():
+            for part in (2, 3)[: 2 if is_beside else is_doubtful]:
                 point = dict(self.anchor)
                 for one, (low, high) in sides:
                     choices = one.choices()
