@@ -122,7 +122,7 @@ def _formulas(growth: Scaling, width: int) -> Iterator[Line]:
 
 
 def limits(growth: Scaling, one: ScaledFigure) -> str:
-    """Where the formula of a figure holds, if not wherever others do; of what always stays, its note tells."""
+    """Where the formula of a figure holds, if not wherever others do; a var that always stays is in a note."""
     fixed = ", ".join(f"{name} = {value:,}" for name, value in one.fixed.items() if name not in growth.fixed)
     bounds = ", ".join(bound.text for bound in one.bounds)
     return ", ".join([*([f"at {fixed}"] if fixed else []), *([f"for {bounds}"] if bounds else [])])

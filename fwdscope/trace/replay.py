@@ -234,7 +234,7 @@ class Replays:
 
 
 def _left_behind(blueprint: Blueprint) -> list[int]:
-    """What a call may leave beside its result."""
+    """What a call may change besides giving its result."""
     return list(map(len, (blueprint.problems or (), blueprint.broken_promises, blueprint.derived, blueprint.notes)))
 
 

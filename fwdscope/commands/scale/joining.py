@@ -154,7 +154,7 @@ class Joining:
         left = [[[monomial(place, exponents) for exponents in one] for place in grid] for one in supports]
         chosen: dict[tuple[int, ...], Row] = {}
         while True:
-            # That which tells most about most of them, of equal ones what is known.
+            # The point that raises the rank of most systems; of equally good ones, one that was evaluated before.
             gains = [sum([any(rows[i]) for rows in left]) for i in range(len(grid))]
             if not max(gains):
                 return chosen

@@ -13,7 +13,7 @@ or narrows a range, and never makes a formula wrong, since all are proved at oth
   or twice an odd number, as of images, begin with the second, for their multiples have other rests by a stride: this
   saves 7 % of the evaluations of detr_resnet50.
 - primary figures decide how many values are taken: totals are sums of the others, so none is of a higher degree.
-- ``settle_early``: the value beside the first and the farthest serve as the values to spare, which are looked at
+- ``settle_early``: the value after the first and the farthest serve as the values to spare, which are looked at
   anyway. Where they do not fit, other multiples are evaluated. Without it specs take 9 % more evaluations.
 - ``choose_small``: where an evaluation is slow, vars that make it so (numbers of layers) are small while others are
   probed, as are corners; where they turn out to bound others they are not.
@@ -66,7 +66,7 @@ class Probing:
         self.live = live
         # Other sizes of the network, which values of a var may have to divide.
         self.sizes = {*sizes, *points.base.values()}
-        # Values that the network compares others with: at one, or beside it, all may be otherwise.
+        # Values that the network compares others with: at one, or one off it, all may be otherwise.
         self.thresholds = {value + by for value in thresholds for by in (-1, 0, 1)}
         # How the others are set while one is probed.
         self.anchor = dict(points.base)
@@ -146,7 +146,7 @@ class Probing:
         step = steps.pop() if len(steps) == 1 else 0
         near = [value for value in values if not step or value <= tried[-1]]
         base, own = self.points.base[name], self.points.row(self.anchor)
-        # Where the others stay beside the spec's own value: smaller ones may leave them no choice.
+        # The others stay at the spec's own value here: smaller ones may leave them no choice.
         is_kept = own is not None and name not in self.dear and values[0] < base == self.anchor[name] not in values
         if is_kept and own is not None and self.fit([base, *values], [own, *rows], self.main):
             near, values, rows = [base, *near], [base, *values], [own, *rows]

@@ -109,7 +109,7 @@ class Proof:
                 one.low += (one.values[0] - one.low) % step
 
     def meet(self, ranges: Sequence[VarRange], compared: Collection[str]) -> None:
-        """Evaluate points where a var that the network compares with is as large as another, or beside it.
+        """Evaluate points where a var that the network compares with is as large as another, or up to two off.
 
         ``if i == skip`` in a loop of ``depth`` rounds: skip = depth − 1 is the last round, and skip = depth is none.
         """
@@ -217,7 +217,7 @@ class Proof:
         """Points with all vars changed: corners of the ranges of figures, and a number of others near and far.
 
         What is a maximum of two polynomials along no axis differs from either in some corner. What was wrong at some,
-        or holds only beside the spec's own values, may be right at the ends of its few values by chance: one point in
+        or does not hold at the spec's own values, may be right at the ends of its few values by chance: one point in
         the middle is taken too, or two.
         """
         found: list[Mapping[str, int]] = [self.points.base]
@@ -233,8 +233,8 @@ class Proof:
                     point[one.name] = one.inside((box[i][0], most), ends[i])
                 found.append({**self.anchor, **point})
             sides = list(zip(ranges, box, strict=True))
-            is_beside = not all(low <= self.points.base[one.name] <= high for one, (low, high) in sides)
-            for part in (2, 3)[: 2 if is_beside else is_doubtful]:
+            has_base = all(low <= self.points.base[one.name] <= high for one, (low, high) in sides)
+            for part in (2, 3) if not has_base else (2,) if is_doubtful else ():
                 point = dict(self.anchor)
                 for one, (low, high) in sides:
                     choices = one.choices()
