@@ -591,6 +591,13 @@ class _TimeIsUp(Exception):  # noqa: N818
     """No more networks are built for formulas."""
 
 
+def _help(target: Target) -> str:
+    """What to write where a target has no var."""
+    if target.is_module:
+        return "give the present value of a size or an argument, as in --set B=1 or --arg depth=4"
+    return "name a size in the spec and write it in its inputs, as in `vars: {B: 1}` and `randn(B, 3)`"
+
+
 @without_garbage_collection()
 def grow(
     target: Target,
@@ -611,7 +618,7 @@ def grow(
     """
     base = chosen_vars(target, names)
     if not base:
-        raise InputError(f"{target.text} has no var that is a whole number above 0, in which its figures could grow")
+        raise InputError(f"{target.text} has no var that is a whole number above 0 to grow in; {_help(target)}")
     probe = Probe(target, training or False, keep=keep, times=times)
     probe.check(base)
     peaks = ["peak_activations", "peak_memory"] if training is None else ["train_memory"]

@@ -459,3 +459,10 @@ def test_wrong_input_says_what_is_known(arguments: list[str], message: str) -> N
     result = CliRunner().invoke(app, ["scale", *arguments])
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_target_without_vars_says_what_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text("inputs: {x: 'randn(2, 8)'}\nlayers: [Linear(3)]\n")
+    with pytest.raises(InputError, match=r"to grow in; name a size in the spec .*`vars: \{B: 1\}`"):
+        grow(Target(str(file)))
